@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a check is given. A check never learns where the guest runs, nor how its device is plugged in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from passthru.deadline import Deadline
+from passthru.errors import MissingCapability
+from passthru.events import Tell, tell_nobody
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NOT_FOUND = 127
+"""The status of a shell that does not find the command."""
+
+
+class Completed(Protocol):
+    """How a command in the guest ended."""
+
+    @property
+    def stdout(self) -> bytes: ...
+    @property
+    def stderr(self) -> bytes: ...
+    @property
+    def status(self) -> int: ...
+
+
+class Splat(Protocol):
+    """One complaint of the guest's kernel: BUG, WARNING, Oops and their like; ``title`` is its first telling line."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def lines(self) -> Sequence[str]: ...
+
+
+class KernelLog(Protocol):
+    """The guest kernel's messages as its console showed them; ``quirks`` are complaints that the scenario knows."""
+
+    @property
+    def lines(self) -> Sequence[str]: ...
+    @property
+    def splats(self) -> Sequence[Splat]: ...
+    @property
+    def quirks(self) -> Sequence[Splat]: ...
+
+
+class Guest(Protocol):
+    """The part of a guest that checks use."""
+
+    @property
+    def kernel_log(self) -> KernelLog: ...
+    async def run(self, command: str, timeout: float = ...) -> Completed: ...
+
+
+@dataclass(frozen=True)
+class AssignedDevice:
+    """A device as the guest sees it.
+
+    ``address`` is its PCI address in the guest in full, such as ``0000:00:05.0``; ``model`` and ``options`` say what
+    was asked for (an option of the model by its name), as far as the device has a model.
+    """
+
+    id: str
+    address: str
+    model: str = ""
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The guest, the device, the time that is left, and who listens."""
+
+    guest: Guest
+    device: AssignedDevice | None = None
+    deadline: Deadline = field(default_factory=Deadline)
+    tell: Tell = tell_nobody
+
+    @property
+    def the_device(self) -> AssignedDevice:
+        """The device, for checks whose options demand one."""
+        if self.device is None:
+            raise ValueError("this check needs a device, and the runner gave none")
+        return self.device
+
+    async def run(self, command: str, *, needs: Sequence[str] = ()) -> Completed:
+        """Run ``command`` in the guest, bounded by the deadline.
+
+        Raises DeadlineExceeded if it does not end, and MissingCapability if it ends for want of one of the programs
+        that it ``needs``.
+        """
+        # The guest scales what it is given. A tenth is left for the check to say what did not end.
+        timeout = self.deadline.remaining / self.deadline.scale * 0.9
+        completed = await self.guest.run(command, timeout=timeout)
+        if needs and completed.status == NOT_FOUND:
+            told = completed.stderr.decode(errors="replace").strip()
+            programs = " or ".join(needs)
+            raise MissingCapability(
+                f"{programs} in the guest", f"the guest has no {programs} ({told}); use an image whose recipe has it"
+            )
+        return completed

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Traffic on the serial ports of a device that sends everything back: one guest script for all ports and bursts.
+
+The guest's own driver is used (``/dev/ttyS*``), raw and without flow control. Each burst is one ``write``, and is read
+back before the next one is sent: a burst is what stands in the device's FIFO at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+from passthru.check import bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# What a line discipline, a FIFO or flow control is most likely to swallow or to change comes first.
+_DELICATE = bytes(
+    [0x00, 0xFF, 0x11, 0x13, 0x0D, 0x0A, 0x03, 0x04, 0x1A, 0x1B, 0x7F, 0x80, 0x16, 0x15, 0x1C, 0x08, 0xAA, 0x55]
+)
+_ONCE_EACH = _DELICATE + bytes(value for value in range(256) if value not in _DELICATE)
+# One more than all the values, and a prime: the bursts of a usual check all differ, so that a late or a repeated burst
+# does not pass for the next one.
+_CYCLE = _ONCE_EACH + b"\x5a"
+
+LARGEST_BURST = 4095
+"""Bytes; the kernel's buffers of a serial port (one page) take no more in one write."""
+MOST_BYTES = 16384
+"""Bytes on each port: they travel in the script, four characters each."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """How much goes over which ports: ``ports`` are numbers from 0, None means all of the device.
+
+    ``silence`` is the time in seconds without a byte after which the rest of a burst counts as lost.
+    """
+
+    size: int
+    bursts: int
+    ports: tuple[int, ...] | None = None
+    baud: int = 115200
+    silence: float = 1.0
+
+
+@dataclass(frozen=True)
+class PortTraffic:
+    """What came back on one port: a piece for each burst that was sent, and what came after the last one."""
+
+    number: int
+    name: str
+    received: tuple[bytes, ...]
+    surplus: bytes
+
+
+def sent(traffic: Traffic, burst: int) -> bytes:
+    """The bytes of one burst (from 0), the same on every port; the bursts of a port run through all 256 values."""
+    start = burst * traffic.size % len(_CYCLE)
+    repeated = _CYCLE * (traffic.size // len(_CYCLE) + 2)
+    return repeated[start : start + traffic.size]
+
+
+def tty_patterns(address: str) -> str:
+    """Shell patterns for the ttyS of a PCI device, ttyS9 before ttyS10.
+
+    Since Linux 6.5 the serial core has a controller and a port (``ADDRESS:0/ADDRESS:0.0``) in between.
+    """
+    device = f"/sys/bus/pci/devices/{address}"
+    levels = ("", f"/{address}:*/{address}:*")
+    return " ".join(f"{device}{level}/tty/ttyS{digits}" for digits in ("?", "??") for level in levels)
+
+
+def script(address: str, traffic: Traffic, *, opened: str = "", closing: str = "") -> str:
+    """The guest script; ``opened`` and ``closing`` run in the bundle's directory while a port is open.
+
+    They may use ``$port``, the port's number. Whatever files they leave there come back with the traffic.
+    """
+    chosen = "*" if traffic.ports is None else "|".join(str(port) for port in traffic.ports)
+    octal = ("".join(f"\\{value:03o}" for value in sent(traffic, burst)) for burst in range(traffic.bursts))
+    bursts = " ".join(f"'{burst}'" for burst in octal)
+    tenths = min(255, max(1, math.ceil(traffic.silence * 10)))
+    # In a subshell: a session's leader that opens a serial port would get it as its controlling terminal.
+    # The shell's own printf spares a fork. It sends a burst in one write only because its first output, the port's
+    # name, goes to a file: stdio then buffers whole blocks for good. Begun on a terminal, or after an echo (which
+    # goes past stdio), it would write line by line, and a burst with a line end in it would be two small ones.
+    return f"""\
+{bundle.BEGIN}(
+set -- {bursts}
+port=-1
+for node in {tty_patterns(address)}; do
+  [ -e "$node" ] || continue
+  port=$((port + 1))
+  case $port in {chosen}) ;; *) continue ;; esac
+  printf '%s\\n' "${{node##*/}}" >$port.name
+  exec 3<>"/dev/${{node##*/}}"
+  stty {traffic.baud} raw -echo -crtscts clocal cread cs8 -parenb -cstopb -ixoff min 0 time {tenths} <&3 || exit
+  {opened}
+  number=0
+  for burst; do
+    printf "$burst" >&3 || exit
+    dd bs={traffic.size} count=1 iflag=fullblock <&3 >$port.$number 2>.dd || {{ cat .dd >&2; exit 1; }}
+    read -r whole rest <.dd
+    number=$((number + 1))
+    [ "$whole" = 1+0 ] || break
+  done
+  {closing}
+  stty min 0 time 0 <&3 && dd bs=4096 count=1 <&3 >$port.surplus 2>.dd
+  exec 3>&-
+done
+echo $((port + 1)) >ports
+) || exit
+{bundle.END}"""
+
+
+def parse(files: Mapping[str, bytes]) -> tuple[PortTraffic, ...]:
+    """The traffic of each port that was used, in the order of their numbers, from the script's files."""
+    numbers = sorted(int(name.removesuffix(".name")) for name in files if name.endswith(".name"))
+    return tuple(
+        PortTraffic(
+            number,
+            files[f"{number}.name"].decode().strip(),
+            tuple(_bursts(files, number)),
+            files.get(f"{number}.surplus", b""),
+        )
+        for number in numbers
+    )
+
+
+def _bursts(files: Mapping[str, bytes], number: int) -> Iterator[bytes]:
+    burst = 0
+    while (piece := files.get(f"{number}.{burst}")) is not None:
+        yield piece
+        burst += 1
+
+
+def complaints(traffic: Traffic, port: PortTraffic) -> list[str]:
+    """What is wrong with the traffic of one port, one sentence for each burst, with the offsets and values of bytes."""
+    where = f"port {port.number} ({port.name})"
+    wrong = []
+    for burst, received in enumerate(port.received):
+        expected = sent(traffic, burst)
+        if received != expected:
+            wrong.append(
+                f"{where}: burst {burst + 1} of {traffic.bursts}: sent {len(expected)} bytes,"
+                f" got {len(received)} back: {_difference(expected, received)}"
+            )
+    unsent = traffic.bursts - len(port.received)
+    if unsent:
+        wrong.append(f"{where}: {unsent} bursts of {traffic.bursts} were not sent after that loss")
+    if port.surplus:
+        wrong.append(f"{where}: {len(port.surplus)} bytes came back that were not sent: {_values(port.surplus)}")
+    return wrong
+
+
+def _difference(expected: bytes, received: bytes) -> str:
+    matcher = SequenceMatcher(None, expected, received, autojunk=False)
+    said = []
+    for kind, first, last, new_first, new_last in matcher.get_opcodes():
+        old, new = expected[first:last], received[new_first:new_last]
+        if kind == "delete":
+            said.append(f"lost {_offsets(first, last)} ({_values(old)})")
+        elif kind == "replace":
+            said.append(f"{_offsets(first, last)} ({_values(old)}) came back as {_values(new)}")
+        elif kind == "insert":
+            said.append(f"{_values(new)} came in addition before byte {first}")
+    return "; ".join(said)
+
+
+def _offsets(first: int, last: int) -> str:
+    return f"byte {first}" if last - first == 1 else f"bytes {first}-{last - 1}"
+
+
+def _values(data: bytes, most: int = 16) -> str:
+    return data[:most].hex(" ") + (f" and {len(data) - most} more" if len(data) > most else "")

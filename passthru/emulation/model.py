@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The seam between a device's model and the plug that a guest's VMM is connected through.
+
+A model knows registers, interrupts and DMA. It does not know how it is plugged: vfio-user today, shared RAM for
+those whose ``access`` is "memory".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from passthru.vfio.linux_vfio import VFIO_DEVICE_FLAGS_PCI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from passthru.emulation.interrupts import IrqIndex
+    from passthru.emulation.regions import Region
+
+Access = Literal["trapped", "memory"]
+
+
+class AddressSpace(Protocol):
+    """The guest's memory as the device addresses it. Both raise OSError: EFAULT unmapped, EACCES not permitted."""
+
+    def read(self, iova: int, size: int) -> bytes:
+        """``size`` bytes from ``iova``."""
+
+    def write(self, iova: int, data: bytes) -> None:
+        """Write all of ``data`` at ``iova``."""
+
+
+class Plug(Protocol):
+    """What a model may use between `Model.plugged` and `Model.unplugged`."""
+
+    @property
+    def dma(self) -> AddressSpace:
+        """The guest's memory. What is not shared RAM is reached by messages, which only deferred work may wait for."""
+
+    def defer(self, work: Callable[[], None]) -> None:
+        """Call ``work`` as soon as the access at hand is answered.
+
+        DMA that a register access starts belongs here: the VMM cannot serve it while its vCPU waits for the answer.
+        """
+
+    def watch(self, descriptor: int, work: Callable[[], None]) -> None:
+        """Call ``work`` whenever ``descriptor`` is readable, as deferred work: for timerfds and eventfds."""
+
+    def unwatch(self, descriptor: int) -> None:
+        """Stop watching; unknown descriptors are ignored."""
+
+
+class Model:
+    """A device. It outlives its clients: registers keep their values when one leaves, as vfio-user demands.
+
+    ``device_flags`` are ``VFIO_DEVICE_FLAGS_*``: the bus, and RESET only where a reset exists. ``regions`` and
+    ``irqs`` are fixed for the life of the model.
+    """
+
+    @dataclass(frozen=True)
+    class Options:
+        """What a user can choose, each with a default; a model's own Options derive from this."""
+
+    access: ClassVar[Access] = "trapped"
+    device_flags: int = VFIO_DEVICE_FLAGS_PCI
+    regions: Sequence[Region] = ()
+    irqs: Sequence[IrqIndex] = ()
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    def plugged(self, plug: Plug) -> None:
+        """A client has come."""
+        for irq in self.irqs:
+            irq.plugged(plug)
+
+    def unplugged(self) -> None:
+        """The client has left: its eventfds and mappings are gone."""
+        for irq in self.irqs:
+            irq.release()
+
+    def reset(self) -> None:
+        """VFIO_DEVICE_RESET; may raise OSError. Nothing happens by default."""
+
+    def close(self) -> None:
+        """The end of the device."""
+        for region in self.regions:
+            region.close()

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages out of a stream of bytes and descriptors.
+
+Linux ends a recvmsg right behind the segment that carried descriptors, so descriptors belong to the last message
+that begins in the bytes they came with.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from passthru.vfio.user_messages import (
+    COMMAND_NAMES,
+    HEADER,
+    KNOWN_FLAGS,
+    MAX_MESSAGE_SIZE,
+    TYPE_COMMAND,
+    TYPE_MASK,
+    TYPE_REPLY,
+)
+from passthru.vfio.user_version import DEFAULT_MAX_DATA_XFER_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LARGEST_MESSAGE = DEFAULT_MAX_DATA_XFER_SIZE + 4096  # the data that we advertise, and any structure before them
+MOST_DESCRIPTORS = 16
+ANCILLARY_SPACE = socket.CMSG_SPACE(MOST_DESCRIPTORS * array.array("i").itemsize)
+
+
+class Malformed(Exception):
+    """The stream cannot be understood from here on; the connection has to end."""
+
+
+@dataclass
+class Message:
+    """A message. ``descriptors`` are its receiver's to close; ``oversized`` says that the payload was thrown away."""
+
+    message_id: int
+    command: int
+    size: int
+    flags: int
+    error: int
+    payload: bytes
+    descriptors: list[int] = field(default_factory=list)
+    descriptors_lost: bool = False
+    oversized: bool = False
+
+    @property
+    def is_reply(self) -> bool:
+        """Whether it answers a command of ours."""
+        return self.flags & TYPE_MASK == TYPE_REPLY
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+
+def received_descriptors(ancillary: Iterable[tuple[int, int, bytes]], flags: int) -> tuple[list[int], bool]:
+    """The descriptors of a recvmsg, and whether some did not fit; they must be received with MSG_CMSG_CLOEXEC."""
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return descriptors.tolist(), bool(flags & socket.MSG_CTRUNC)
+
+
+class Stream:
+    """What has been received and not yet been taken. Never holds more than a message and a chunk.
+
+    Positions count from the start of the connection.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._begin = 0  # position of the first byte held, where a message begins
+        self._boundary = 0  # position of the first message start whose header is not there yet
+        self._discard_to = 0  # what is before this position is thrown away
+        self._descriptors: dict[int, tuple[list[int], bool]] = {}  # by position of the message
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message has begun and is not complete."""
+        return bool(self._bytes) or self._discard_to > self._begin
+
+    def feed(self, chunk: bytes, descriptors: list[int], lost: bool = False) -> None:
+        """Add received bytes and the descriptors that came with them; raises Malformed."""
+        dropped = min(len(chunk), max(0, self._discard_to - self._begin))
+        self._begin += dropped
+        self._bytes += chunk[dropped:]
+        end = self._begin + len(self._bytes)
+        last = self._begin
+        while self._boundary < end:
+            last = self._boundary
+            if end - last < HEADER.size:
+                break
+            self._boundary += self._size_at(last)
+        if descriptors or lost:
+            held, lost_before = self._descriptors.get(last, ([], False))
+            self._descriptors[last] = (held + descriptors, lost or lost_before)
+            if len(held) + len(descriptors) > MOST_DESCRIPTORS:
+                raise Malformed(f"more than {MOST_DESCRIPTORS} descriptors with one message")
+
+    def next(self) -> Message | None:
+        """Take the next message, None while it is incomplete."""
+        if len(self._bytes) < HEADER.size:
+            return None
+        message_id, command, size, flags, error = HEADER.unpack_from(self._bytes)
+        oversized = size > LARGEST_MESSAGE
+        if len(self._bytes) < size and not oversized:
+            return None
+        payload = b"" if oversized else bytes(self._bytes[HEADER.size : size])
+        descriptors, lost = self._descriptors.pop(self._begin, ([], False))
+        taken = min(size, len(self._bytes))
+        self._discard_to = self._begin + size
+        self._begin += taken
+        del self._bytes[:taken]
+        return Message(message_id, command, size, flags, error, payload, descriptors, lost, oversized)
+
+    def close(self) -> None:
+        """Close the descriptors that nobody took."""
+        for descriptors, _ in self._descriptors.values():
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._descriptors.clear()
+
+    def _size_at(self, position: int) -> int:
+        _, command, size, flags, _ = HEADER.unpack_from(self._bytes, position - self._begin)
+        if size < HEADER.size:
+            raise Malformed(f"a message of {size} bytes, which is less than its header")
+        if size > LARGEST_MESSAGE and (
+            size > MAX_MESSAGE_SIZE
+            or command not in COMMAND_NAMES
+            or flags & ~KNOWN_FLAGS
+            or flags & TYPE_MASK not in (TYPE_COMMAND, TYPE_REPLY)
+        ):
+            raise Malformed(f"a header that promises {size} bytes of command {command} with flags {flags:#x}")
+        return int(size)

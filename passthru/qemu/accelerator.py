@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""KVM or TCG. KVM is taken only where a short guest really ran under it.
+
+A /dev/kvm that opens and answers proves nothing: some machines' KVM (a paravirtual one without VMX or SVM, say) then
+kills ordinary guests, or lets them hang. The trial's answer holds until this machine is booted again.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from passthru.errors import Unusable, UserMistake
+from passthru.events import Progress
+from passthru.qemu import answers
+from passthru.qemu.identity import of_this_boot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from passthru.events import Tell
+    from passthru.image.kernel import Kernel
+    from passthru.image.store import Store
+    from passthru.qemu.binary import Qemu
+
+CHOICES = ("auto", "kvm", "tcg")
+TRIAL_SECONDS = 5.0
+_DEVICE = Path("/dev/kvm")
+
+_SAME_ARCH = {"x86_64": {"x86_64", "i386"}, "aarch64": {"aarch64", "arm"}}
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """How the guest's instructions are executed."""
+
+    name: str
+    """``kvm`` or ``tcg``."""
+    scale: float
+    """How much longer deadlines have to be than for KVM."""
+    args: tuple[str, ...]
+    """QEMU's arguments for it, the processor's model included."""
+    reason: str = ""
+    """Why it was taken where the user left it open: a clause without a full stop."""
+
+
+def kvm(reason: str = "") -> Accelerator:
+    """The machine's own processor."""
+    return Accelerator("kvm", 1.0, ("-accel", "kvm", "-cpu", "host"), reason)
+
+
+def tcg(reason: str = "") -> Accelerator:
+    """Emulation. One thread a processor: a guest with two boots in 1.38 s, and in 1.53 s where they share a thread.
+
+    The default processor model: `max` has features that cost a Linux guest time (1.57 s instead of 1.48 s).
+    """
+    return Accelerator("tcg", 3.0, ("-accel", "tcg,thread=multi"), reason)
+
+
+def choose(
+    wanted: str,
+    qemu: Qemu,
+    kernel: Kernel,
+    floor: Callable[[], Path],
+    store: Store,
+    tell: Tell,
+    *,
+    seconds: float = TRIAL_SECONDS,
+    device: Path = _DEVICE,
+) -> Accelerator:
+    """The accelerator for guests of ``qemu`` with ``kernel``: ``wanted`` is ``auto``, ``kvm`` or ``tcg``.
+
+    ``floor`` gives the initramfs of the trial guest (it prints FIRST-LINE); it is asked for only if there is a trial,
+    which takes at most ``seconds``. Blocks: call it in a thread of its own. Raises Unusable when KVM is wanted and
+    does not work, UserMistake for another word.
+    """
+    if wanted not in CHOICES:
+        raise UserMistake(f"there is no accelerator {wanted!r}; take one of {', '.join(CHOICES)}")
+    if wanted == "tcg":
+        return tcg()
+    why_not = kvm_trouble(qemu, kernel, floor, store, tell, seconds=seconds, device=device)
+    if not why_not:
+        return kvm("a short guest ran under KVM")
+    if wanted == "kvm":
+        raise Unusable(f"KVM is asked for and cannot be used: {why_not}; leave it to passthru with --accel auto")
+    return tcg(why_not)
+
+
+def kvm_trouble(
+    qemu: Qemu,
+    kernel: Kernel,
+    floor: Callable[[], Path],
+    store: Store,
+    tell: Tell,
+    *,
+    seconds: float = TRIAL_SECONDS,
+    device: Path = _DEVICE,
+) -> str:
+    """Why KVM cannot be used, as a clause; empty if it can."""
+    trouble = _plain_trouble(qemu, device)
+    if trouble:
+        return trouble
+    remembered = _recall(store, qemu, kernel)
+    if remembered is not None:
+        return remembered
+    from passthru.qemu.trial import first_line_under  # QMP and a worker: not wanted where the answer is known
+
+    work = "trying KVM with a short guest"
+    tell(Progress(work))
+    trouble = first_line_under(qemu, kvm(), kernel.image, floor(), seconds)
+    tell(Progress(work, finished=True))
+    remember(store, qemu, kernel, trouble)
+    return trouble
+
+
+def remember(store: Store, qemu: Qemu, kernel: Kernel, trouble: str) -> None:
+    """Keep for this boot of the machine that KVM works (``trouble`` is empty), or why it does not.
+
+    That it works is known of a QEMU, that it does not of a QEMU with a kernel: another kernel may fare better. Also for
+    a run whose KVM died under a guest though the trial had passed.
+    """
+    if trouble:
+        answers.forget(store, _about(qemu))
+        answers.keep(store, _about(qemu, kernel), {"trouble": trouble})
+    else:
+        answers.keep(store, _about(qemu), {"trouble": ""})
+
+
+def _recall(store: Store, qemu: Qemu, kernel: Kernel) -> str | None:
+    for about in (_about(qemu, kernel), _about(qemu)):
+        answer = answers.recall(store, about)
+        if answer is not None:
+            return str(answer.get("trouble", ""))
+    return None
+
+
+def _about(qemu: Qemu, kernel: Kernel | None = None) -> dict[str, str]:
+    about = {"question": "kvm-works", "boot": of_this_boot(), "qemu": qemu.identity}
+    return {**about, "kernel": kernel.identity} if kernel else about
+
+
+def _plain_trouble(qemu: Qemu, device: Path) -> str:
+    """What can be told without a guest."""
+    if qemu.arch not in _SAME_ARCH.get(platform.machine(), {platform.machine()}):
+        return f"the guest is {qemu.arch} and this machine is {platform.machine()}"
+    if "kvm" not in qemu.accelerators:
+        return f"{qemu.title} was built without KVM"
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return f"this machine has no {device}"
+    except OSError as error:
+        return f"{device} cannot be opened: {error.strerror}"
+    return ""

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QEMUs that Debian built, unpacked into the cache, and how one of them is started where it was never installed.
+
+The foreign libc needs its own loader, which is told where the libraries are; QEMU is told where its firmware and its
+modules are. All of it is found below the entry's directory at the time of use, so that a cache can be moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from passthru.errors import Unusable
+from passthru.image.debian import packages_root, pins_of
+from passthru.qemu.binary import Candidate
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from passthru.events import Tell
+    from passthru.image.store import Entry, Store
+
+SCHEME = "debian:"
+_ALIAS = "qemu"
+
+_NEW_SUITES = ("trixie-backports", "forky", "sid")
+_OLD_SUITES = ("trixie", "bookworm")
+# Gone from QEMU 10.2 on (docs/about/removed-features.rst), so that only older suites can have them.
+_GONE = frozenset({"vfio-platform", "vfio-calxeda-xgmac", "vfio-amd-xgbe"})
+
+_PACKAGES = {
+    "x86_64": ("qemu-system-x86", "seabios"),
+    "i386": ("qemu-system-x86", "seabios"),
+    "aarch64": ("qemu-system-arm",),
+    "arm": ("qemu-system-arm",),
+}
+_DATA = ("usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu")
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """What this machine runs, in the words of Debian and of its C library."""
+
+    debian: str
+    libraries: str
+    loader: str
+
+
+_MACHINES = {
+    "x86_64": _Machine("amd64", "usr/lib/x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
+    "aarch64": _Machine("arm64", "usr/lib/aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
+}
+
+
+def suites_for(needs: Collection[str]) -> tuple[str, ...]:
+    """The suites worth asking for a QEMU that has these devices, best first."""
+    return _OLD_SUITES if _GONE & set(needs) else _NEW_SUITES
+
+
+def fetched(suite: str, arch: str, store: Store, tell: Tell, *, update: bool = False) -> Candidate:
+    """The QEMU of a suite that emulates ``arch``: from the cache without any connection, else fetched.
+
+    ``update`` asks the suite for its present version. Raises Unusable: no such architecture, no network, no room.
+    """
+    machine = _this_machine()
+    packages = _packages(arch)
+
+    def fetch() -> Entry:
+        what = f"QEMU of Debian {suite}"
+        return packages_root(suite, packages, machine.debian, store, tell, what=what, update=update)
+
+    entry = store.resolve(_ALIAS, f"{suite}/{arch}", fetch, update=update)
+    return _candidate(f"{SCHEME}{suite}", arch, entry)
+
+
+def pinned(source: str, arch: str, root: Mapping[str, Any], store: Store, tell: Tell) -> Candidate:
+    """Exactly the QEMU that a lock file names: from the cache, else fetched by its packages' exact versions."""
+    entry = store.pinned(root)
+    if entry is None:
+        suite = source.removeprefix(SCHEME)
+        pins = pins_of(root)
+        what = f"QEMU of Debian {suite}"
+        packages = _packages(arch)
+        entry = packages_root(suite, packages, _this_machine().debian, store, tell, pins=pins, what=what)
+    return _candidate(source, arch, entry)
+
+
+def in_cache(store: Store, arch: str | None = None) -> Iterator[Candidate]:
+    """The QEMUs that were fetched before, those of the newest suites first; only of one architecture if given."""
+    known = {alias["name"] for alias in store.aliases() if alias["alias"] == _ALIAS}
+    order = {suite: place for place, suite in enumerate((*_NEW_SUITES, *_OLD_SUITES))}
+    for name in sorted(known, key=lambda name: (order.get(name.partition("/")[0], len(order)), name)):
+        suite, _, emulated = name.partition("/")
+        if arch in (None, emulated) and (entry := store.aliased(_ALIAS, name)):
+            with contextlib.suppress(Unusable):  # not for this machine: who names it is told so
+                yield _candidate(f"{SCHEME}{suite}", emulated, entry)
+
+
+def _candidate(source: str, arch: str, entry: Entry) -> Candidate:
+    machine = _this_machine()
+    root = entry.path
+    program = root / "usr/bin" / f"qemu-system-{arch}"
+    # The one below lib64 is, in older suites, a link to the loader of whatever system this is.
+    loader = root / machine.libraries / machine.loader
+    if not (program.is_file() and loader.is_file()):
+        raise Unusable(
+            f"{source} in the cache ({root}) holds no QEMU for {arch} that this {platform.machine()} machine could "
+            "start; take another suite, or remove it with `passthru cache prune` and fetch it again"
+        )
+    libraries = [root / machine.libraries, *_library_folders(root / machine.libraries)]
+    data = [word for folder in _DATA if (root / folder).is_dir() for word in ("-L", str(root / folder))]
+    return Candidate(
+        source=source,
+        command=(str(loader), "--library-path", ":".join(map(str, libraries)), str(program), *data),
+        identity=f"{entry.digest[:40]}-{arch}",
+        env={"QEMU_MODULE_DIR": str(root / machine.libraries / "qemu")},
+        root=entry.pin,
+    )
+
+
+def _library_folders(libraries: Path) -> list[Path]:
+    """Private folders of libraries (pulseaudio's): found there through RUNPATH where they are installed."""
+    return [folder for folder in sorted(libraries.iterdir()) if folder.is_dir() and any(folder.glob("lib*.so.*"))]
+
+
+def _packages(arch: str) -> tuple[str, ...]:
+    try:
+        return _PACKAGES[arch]
+    except KeyError:
+        known = ", ".join(sorted(_PACKAGES))
+        raise Unusable(
+            f"passthru does not know which Debian package emulates {arch} (it knows {known}); name a QEMU with "
+            "--qemu PATH"
+        ) from None
+
+
+def _this_machine() -> _Machine:
+    try:
+        return _MACHINES[platform.machine()]
+    except KeyError:
+        raise Unusable(
+            f"passthru fetches QEMU for x86_64 and aarch64 machines, and this is {platform.machine()}; install QEMU "
+            "and name it with --qemu PATH"
+        ) from None

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``qemu.sh``: a shell script that starts the same guest with its companions by hand, without passthru."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from passthru.qemu.argv import AGENT, SERIAL, SHELL, guest_argv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from passthru.qemu.accelerator import Accelerator
+    from passthru.qemu.argv import Vm
+    from passthru.qemu.binary import Qemu
+
+_SOCKET = re.compile(r"\{socket:([^{}]*)\}")
+_OTHER = re.compile(r"\{(?:stream|listen):[^{}]*\}")
+
+_TEXT = """\
+#!/bin/sh
+# The guest of a run of passthru, with its companions, started by hand: another VM, the same in all that matters.
+# The serial line is this terminal: Ctrl-A X ends QEMU, Ctrl-A C changes to QEMU's monitor and back, Ctrl-A H is help.
+# In the directory that is named at the start: {sockets}.
+set -eu
+
+work=$(mktemp -d /tmp/passthru.XXXXXX)
+children=
+end() {{
+    status=$?
+    trap - EXIT
+    [ -z "$children" ] || kill $children 2>/dev/null || :
+    wait
+    rm -rf "$work"
+    exit "$status"
+}}
+trap end EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Wait until companion $1 (process $2) listens at socket $3; after 20 s it is given up.
+listening() {{
+    tries=0
+    until [ -S "$3" ]; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 400 ] || ! kill -0 "$2" 2>/dev/null; then
+            echo "qemu.sh: $1 did not come up; start its command alone to see why" >&2
+            exit 1
+        fi
+        sleep 0.05
+    done
+}}
+
+echo "qemu.sh: sockets are in $work" >&2
+{companions}
+# In the background, so that a signal to this script ends it at once; with this terminal all the same, which sh would
+# take away from it under the number 0.
+exec 3<&0
+{qemu} <&3 3<&- &
+vm=$!
+exec 3<&-
+children="$children $vm"
+status=0
+wait "$vm" || status=$?
+exit "$status"
+"""
+
+_COMPANION = """
+{command} &
+children="$children $!"
+{waits}"""
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A process that stands beside QEMU; ``argv`` as the worker got it, its placeholders included."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def by_hand(name: str) -> str:
+    """A stream for a person: the serial line is the terminal, the others are sockets that wait for nobody."""
+    if name == SERIAL:
+        return f"stdio,id={name},mux=on,signal=off"
+    return f"socket,id={name},path={{socket:{name}}},server=on,wait=off"
+
+
+def qemu_sh(qemu: Qemu, accelerator: Accelerator, vm: Vm, companions: Sequence[Companion] = ()) -> str:
+    """The script's text. Raises ValueError for a companion that needs a stream, which a shell cannot give."""
+    argv = (*guest_argv(qemu, accelerator, vm, by_hand), "-monitor", f"chardev:{SERIAL}")
+    sockets = "qmp is QMP"
+    if vm.virtio_serial:
+        sockets = f"{AGENT} is the agent's port, {SHELL} the virtio console, {sockets}"
+    return _TEXT.format(
+        sockets=sockets,
+        companions="".join(map(_companion, companions)),
+        qemu=_command(argv, qemu.env),
+    )
+
+
+def _companion(companion: Companion) -> str:
+    argv = _listening_by_path(companion.argv)
+    name = shlex.quote(companion.name)
+    waits = [f'listening {name} "$!" {_word(f"{{socket:{socket}}}")}\n' for socket in _SOCKET.findall(" ".join(argv))]
+    return _COMPANION.format(command=_command(argv, companion.env), waits="".join(waits))
+
+
+def _listening_by_path(argv: Sequence[str]) -> list[str]:
+    """Our servers take ``--listen-fd N`` or ``--socket PATH``; a shell has no descriptors to hand over."""
+    words = list(argv)
+    for place, word in enumerate(words):
+        if word == "--listen-fd" and place + 1 < len(words):
+            words[place : place + 2] = "--socket", words[place + 1].replace("{listen:", "{socket:")
+    return words
+
+
+def _command(argv: Sequence[str], env: Mapping[str, str]) -> str:
+    """One argument a line, an option together with its value."""
+    settings = [f"{name}={value}" for name, value in sorted(env.items())]
+    lines = [" ".join(map(_word, ["env", *settings]))] if settings else []
+    for place, word in enumerate(argv):
+        starts = word.startswith("-") or place == 0 or not argv[place - 1].startswith("-") or place == 1
+        if starts or not lines:
+            lines.append(_word(word))
+        else:
+            lines[-1] += f" {_word(word)}"
+    return " \\\n    ".join(lines)
+
+
+def _word(text: str) -> str:
+    """Quoted for sh; a socket's placeholder becomes its path below $work."""
+    if _OTHER.search(text):
+        raise ValueError(f"a shell script cannot provide {text!r}")
+    parts = _SOCKET.split(text)  # what is between is at odd places
+    quoted = [f'"$work"/{shlex.quote(part)}' if place % 2 else shlex.quote(part) for place, part in enumerate(parts)]
+    return "".join(part for part in quoted if part != "''") or "''"

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Outcomes as JUnit XML: a suite a run, a case a check, and properties that say what was used."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from passthru.check.finding import Verdict
+from passthru.errors import Unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from junitparser import TestCase, TestSuite
+
+    from passthru.run.outcome import Judgement, Outcome
+
+
+def write(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Write the outcomes to ``path``, whole or not at all.
+
+    Raises Unusable where the file cannot be written.
+    """
+    from junitparser import JUnitXml
+
+    document = JUnitXml("passthru")
+    for outcome in outcomes:
+        document.add_testsuite(_suite(outcome))
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        document.write(str(aside), pretty=True)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise Unusable(f"cannot write the JUnit file {path}: {reason}; name another one with --junit FILE") from error
+
+
+def _suite(outcome: Outcome) -> TestSuite:
+    from junitparser import TestSuite
+
+    suite = TestSuite(outcome.scenario)
+    for name, value in outcome.used.items():
+        suite.add_property(name, _printable(value))
+    for judgement in outcome.judgements:
+        suite.add_testcase(_case(outcome.scenario, judgement))
+    return suite
+
+
+def _case(scenario: str, judgement: Judgement) -> TestCase:
+    from junitparser import Error, Failure, Skipped, TestCase
+
+    finding = judgement.finding
+    case = TestCase(judgement.check, classname=f"passthru.{scenario}", time=round(judgement.seconds, 3))
+    text = _printable("\n".join((finding.summary, *finding.details)))
+    match finding.verdict:
+        case Verdict.FAILED | Verdict.ERROR:
+            kind = Failure if finding.verdict is Verdict.FAILED else Error
+            result = kind(_printable(finding.summary), type_=judgement.use)
+            result.text = text
+            case.result = [result]
+        case Verdict.SKIPPED:
+            case.result = [Skipped(_printable(finding.summary))]
+        case Verdict.PASSED:
+            case.system_out = text
+    return case
+
+
+def _printable(text: str) -> str:
+    # XML 1.0 has no way to write most control characters, and a guest's output may hold any of them.
+    return "".join(char if char >= " " or char in "\t\n" else f"\\x{ord(char):02x}" for char in text)

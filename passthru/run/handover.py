@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Handing the guest's shell over to the person at the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from passthru.deadline import Deadline
+from passthru.events import Note
+from passthru.guest.interact import interact, terminal_size
+from passthru.run.events import HandoverEnded, HandoverStarted
+
+if TYPE_CHECKING:
+    from passthru.events import Tell
+    from passthru.run.stage import Stage
+
+
+async def hand_over(stage: Stage, tell: Tell) -> None:
+    """Join our terminal to a shell in the guest until its user leaves with Ctrl-]. Nobody has a deadline meanwhile."""
+    forever = Deadline()
+    await stage.host.set_deadline(forever)
+    console = await stage.guest.shell_console(*terminal_size())
+    resizing: set[asyncio.Task[object]] = set()
+
+    def resized(rows: int, columns: int) -> None:
+        task: asyncio.Task[object] = asyncio.create_task(stage.guest.shell_console(rows, columns))
+        resizing.add(task)
+        task.add_done_callback(resizing.discard)
+
+    tell(Note("the guest's shell; Ctrl-] leaves it and ends the run"))
+    tell(HandoverStarted())
+    try:
+        await stage.guest.troubles.guard(interact(console, forever, resized=resized))
+    finally:
+        tell(HandoverEnded())

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Running the checks of a scenario in a guest that is up, one after the other, each to a judgement."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from passthru.check.context import Context
+from passthru.check.finding import Finding, Verdict
+from passthru.check.registry import judge
+from passthru.errors import DeadlineExceeded, GuestTrouble, PassthruError
+from passthru.run.events import CheckEnded, CheckStarted
+from passthru.run.outcome import Judgement, blame
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from passthru.check.context import AssignedDevice, Guest
+    from passthru.check.options import CheckOptions
+    from passthru.deadline import Deadline
+    from passthru.events import Tell
+    from passthru.scenario.models import Scenario
+
+
+@dataclass
+class Judging:
+    """Judges one guest by the checks of one scenario; ``judgements`` grows as they end."""
+
+    scenario: Scenario
+    guest: Guest
+    devices: Mapping[str, AssignedDevice]
+    deadline: Deadline
+    tell: Tell
+    judgements: list[Judgement]
+
+    async def all(self) -> None:
+        """Run every check; once the guest is gone, the rest can no longer be judged."""
+        gone: str | None = None
+        for check, spec in self.scenario.check.items():
+            self.tell(CheckStarted(check))
+            began = time.monotonic()
+            if gone is None:
+                finding, gone = await self._judge(check, spec)
+            else:
+                finding = Finding(Verdict.ERROR, f"could not judge: {gone}")
+            self.add(Judgement(check, spec.use, finding, time.monotonic() - began))
+
+    def add(self, judgement: Judgement) -> None:
+        """Take a judgement and tell it."""
+        self.judgements.append(judgement)
+        self.tell(CheckEnded(judgement))
+
+    async def _judge(self, check: str, spec: CheckOptions) -> tuple[Finding, str | None]:
+        limit = self.deadline.narrowed(spec.timeout)
+        context = Context(
+            guest=self.guest,
+            device=self.devices[spec.device] if spec.device else None,
+            deadline=limit,
+            tell=self.tell,
+        )
+        try:
+            async with limit.waiting_for(f"the check {check}"):
+                return await judge(context, spec), None
+        except GuestTrouble as trouble:
+            return blame(trouble, self.scenario.subject), f"the guest was lost in the check {check}"
+        except PassthruError as error:
+            return self._unjudged(error), None
+        except Exception as error:
+            # A bug in a check must not take the other judgements with it; the traceback is what its author needs.
+            trace = "".join(traceback.format_exception(error))
+            return Finding(Verdict.ERROR, f"the check broke: {type(error).__name__}: {error}", (trace,)), None
+
+    def _unjudged(self, error: PassthruError) -> Finding:
+        match error:
+            case DeadlineExceeded() if self.deadline.remaining > 0:
+                # The guest is alive and answers, but what was asked of the device never came.
+                return Finding(Verdict.FAILED, str(error))
+            case _:
+                return Finding(Verdict.ERROR, str(error))

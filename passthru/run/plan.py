@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From a scenario to everything that a run of it needs: a QEMU, a kernel, an image and an accelerator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from passthru.image import kernel as kernels
+from passthru.image.guest import GuestImage, build_guest, floor_image
+from passthru.image.modules import available
+from passthru.qemu import accelerator as accelerators
+from passthru.qemu import find as qemus
+from passthru.run.lock import demand_same
+
+if TYPE_CHECKING:
+    from passthru.events import Tell
+    from passthru.image.kernel import Kernel
+    from passthru.image.store import Store
+    from passthru.qemu.accelerator import Accelerator
+    from passthru.qemu.binary import Qemu
+    from passthru.run.what import Request
+    from passthru.scenario.models import Scenario
+
+QEMU_DEVICES = {"vfio-user": "vfio-user-pci"}
+"""What QEMU must have for a device of each bus."""
+
+LINE_MODULES = ("virtio_pci", "virtio_console")
+"""The modules behind the guest's own lines; a kernel without them shares ttyS0 with the shell agent."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one run uses, found and made; nothing is started yet."""
+
+    scenario: Scenario
+    qemu: Qemu
+    kernel: Kernel
+    image: GuestImage
+    accelerator: Accelerator
+
+    def without_kvm(self, reason: str) -> Plan:
+        """The same plan, emulated."""
+        return replace(self, accelerator=accelerators.tcg(reason))
+
+
+def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = False) -> Plan:
+    """Find, fetch and build what ``request`` needs; ``update`` asks for the present versions of what has moving names.
+
+    Blocks. Raises Unusable, UserMistake.
+    """
+    guest = request.scenario.guest
+    pins = request.pins
+    needs = sorted({QEMU_DEVICES[device.bus] for device in request.scenario.device.values()})
+    if pins.qemu is not None:
+        qemu = qemus.pinned(pins.qemu, store, tell)
+    else:
+        qemu = qemus.find(guest.qemu, needs, store, tell, update=update)
+    root = pins.kernel["root"] if pins.kernel is not None else None
+    kernel = kernels.resolve(guest.kernel, store, tell, guest.kernel_config, pin=root, update=update)
+    if pins.kernel is not None:
+        demand_same(kernel, pins.kernel)
+    modules = (*(name for name in LINE_MODULES if available(kernel, name)), *guest.modules)
+    image = build_guest(guest.image, kernel, modules, store, tell, packages_pin=pins.packages, update=update)
+    accelerator = accelerators.choose(guest.accel, qemu, kernel, lambda: floor_image(store, tell), store, tell)
+    return Plan(request.scenario, qemu, kernel, image, accelerator)

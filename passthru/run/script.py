@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The run directory's ``qemu.sh``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from passthru.qemu.script import Companion, qemu_sh
+from passthru.run.assembly import machine, server_command
+
+if TYPE_CHECKING:
+    from passthru.run.directory import RunDirectory
+    from passthru.run.plan import Plan
+
+
+def write_script(plan: Plan, directory: RunDirectory) -> None:
+    """Write a script that starts the guest of ``plan`` with its device servers; raises OSError."""
+    companions = [
+        Companion(name, (*server_command(plan, name), "--socket", f"{{socket:{name}}}"))
+        for name in plan.scenario.device
+    ]
+    directory.qemu_sh.write_text(qemu_sh(plan.qemu, plan.accelerator, machine(plan), companions))
+    directory.qemu_sh.chmod(0o755)

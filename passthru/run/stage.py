@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The stage of a run: the worker, the device servers, QEMU and the guest, brought up, watched, and taken down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from passthru.errors import GuestTrouble
+from passthru.guest.guest import Guest, Streams, guest_over
+from passthru.host import open_local_host
+from passthru.qemu import qmp
+from passthru.qemu.argv import AGENT, QMP, SERIAL, SHELL
+from passthru.run.assembly import companions, qemu_child
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+    from passthru.deadline import Deadline
+    from passthru.events import Tell
+    from passthru.host import Child, Exit, Host
+    from passthru.qemu.qmp import Qmp, QmpEvent
+    from passthru.run.directory import RunDirectory
+    from passthru.run.plan import Plan
+
+LAST_WORDS = 0.1
+"""Seconds between QEMU's exit, or its word of a panic, and the trouble made of it: what the guest's kernel said last
+may still be on its way, and says more."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Everything that runs; the guest may still be booting."""
+
+    host: Host
+    guest: Guest
+    qmp: Qmp
+    qemu: Child
+    companions: Mapping[str, Child]
+
+
+@contextlib.asynccontextmanager
+async def set_up(plan: Plan, directory: RunDirectory, deadline: Deadline, tell: Tell) -> AsyncIterator[Stage]:
+    """Start everything that ``plan`` names; leaving takes it all down again, however it is left.
+
+    From then on the death of any part is trouble of the guest, which breaks whatever waits for it. Raises Unusable,
+    GuestTrouble, DeadlineExceeded, WorkerLost.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        host = await stack.enter_async_context(open_local_host(deadline=deadline, tell=tell))
+        servers = {spec.name: await host.start(spec) for spec in companions(plan, directory)}
+        qemu = await host.start(qemu_child(plan, directory))
+        streams = Streams(qemu.streams[SERIAL], qemu.streams.get(AGENT), qemu.streams.get(SHELL))
+        quirks = plan.scenario.guest.quirks
+        guest = await stack.enter_async_context(
+            guest_over(streams, deadline=deadline, tell=tell, directory=directory.path, quirks=quirks)
+        )
+        watch = _Watch(guest)
+        stack.callback(watch.stop)
+        watch.worker(host)
+        for name, server in servers.items():
+            watch.companion(server, directory.output(name))
+        watch.qemu(qemu, directory.output(qemu.name))
+        session = qmp.connected(qemu.streams[QMP], deadline=deadline, name=plan.qemu.title, transcript=directory.qmp)
+        monitor = await guest.troubles.guard(stack.enter_async_context(session))
+        watch.monitor(monitor)
+        yield Stage(host, guest, monitor, qemu, servers)
+
+
+class _Watch:
+    """Turns the death of a part into trouble of the guest, until it is stopped."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._stopped = False
+
+    def stop(self) -> None:
+        """From now on parts end because they are meant to."""
+        self._stopped = True
+
+    def worker(self, host: Host) -> None:
+        """Without its worker everything on the host ends."""
+
+        def lost(future: asyncio.Future[None]) -> None:
+            if not self._stopped and not future.cancelled() and (error := future.exception()):
+                self._guest.trouble(GuestTrouble("worker", str(error)))
+
+        host.lost.add_done_callback(lost)
+
+    def companion(self, child: Child, output: Path) -> None:
+        """A device server serves as long as the guest runs, so its exit is always trouble of the device."""
+
+        def exited(future: asyncio.Future[Exit]) -> None:
+            if not self._stopped and (how := _exit(future)):
+                words = _last_words(output)
+                self._guest.trouble(GuestTrouble("device", f"the device server {child.name} {how}{words}"))
+
+        child.exited.add_done_callback(exited)
+
+    def qemu(self, child: Child, output: Path) -> None:
+        """QEMU runs until it is told to quit, so its exit is trouble."""
+
+        def exited(future: asyncio.Future[Exit]) -> None:
+            if how := _exit(future):
+                self._later(lambda: GuestTrouble("qemu", f"QEMU {how}{_last_words(output)}"))
+
+        child.exited.add_done_callback(exited)
+
+    def monitor(self, monitor: Qmp) -> None:
+        """QEMU tells of a panic that the guest's pvpanic driver reported, and of errors after which it stops."""
+
+        def seen(event: QmpEvent) -> None:
+            if event.name == "GUEST_PANICKED":
+                self._later(lambda: GuestTrouble("guest-kernel", "the guest's kernel panicked, as QEMU says"))
+
+        monitor.watch(seen)
+
+    def _later(self, trouble: Callable[[], GuestTrouble]) -> None:
+        def declare() -> None:
+            if not self._stopped:
+                self._guest.trouble(trouble())
+
+        asyncio.get_running_loop().call_later(LAST_WORDS, declare)
+
+
+def _exit(future: asyncio.Future[Exit]) -> Exit | None:
+    """How a child ended; None where that is not known, as the worker has gone with it (told elsewhere)."""
+    if future.cancelled() or future.exception() is not None:
+        return None
+    return future.result()
+
+
+def _last_words(output: Path) -> str:
+    """The last line that a program printed, as the end of a sentence."""
+    with contextlib.suppress(OSError):
+        lines = [line.strip() for line in output.read_text(errors="replace").splitlines() if line.strip()]
+        if lines:
+            return f'; it last said: "{lines[-1]}"'
+    return ""

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From the merged tree of a scenario's files to the frozen models; all problems are collected before any is told."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from passthru.check import registry
+from passthru.errors import ScenarioError
+from passthru.scenario import device_models
+from passthru.scenario.models import DeviceSpec, Scenario
+from passthru.scenario.problems import Problem, choice, from_pydantic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from passthru.check.options import CheckOptions
+    from passthru.scenario.files import KeyPath, Merged
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+BUSES = ("vfio-user",)
+_SLOTS = [f"{slot:02x}.0" for slot in range(0x05, 0x1F)]
+
+
+def validated(merged: Merged) -> Scenario:
+    """The scenario of a merged tree; raises ScenarioError with one line for each problem."""
+    tree = _frozen(merged.tree)
+    problems: list[Problem] = []
+    devices = _tables(_placed(tree.get("device", {})), "device", _device_type, problems)
+    checks = _tables(tree.get("check", {}), "check", _check_type, problems)
+    head = {"name": _name_from(merged), **tree, "device": devices, "check": checks}
+    scenario = _model(Scenario, head, (), problems)
+    problems += _across(tree, devices, checks)
+    if "device" not in tree and "check" not in tree:
+        problems.append(Problem((), "has neither a [device.ID] nor a [check.ID] table, so there is nothing to run"))
+    if problems or scenario is None:
+        problems.sort(key=lambda problem: merged.order(problem.path))
+        raise ScenarioError("\n".join(problem.sentence(merged) for problem in problems))
+    return scenario
+
+
+def _name_from(merged: Merged) -> str:
+    return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9_.-]+", "-", merged.main.path.stem).strip("-") or "scenario"
+
+
+def _frozen(node: Any) -> Any:
+    """A copy of the tree with tuples for lists, as the models have them."""
+    if isinstance(node, dict):
+        return {key: _frozen(value) for key, value in node.items()}
+    return tuple(map(_frozen, node)) if isinstance(node, list) else node
+
+
+def _placed(tables: Any) -> Any:
+    """The device tables, with a free slot for each that names none."""
+    if not isinstance(tables, dict):
+        return tables
+    taken = [table.get("address") for table in tables.values() if isinstance(table, dict)]
+    free = iter([slot for slot in _SLOTS if slot not in taken])
+    return {
+        name: {**table, "address": next(free, "")} if isinstance(table, dict) and "address" not in table else table
+        for name, table in tables.items()
+    }
+
+
+def _tables(
+    tables: Any,
+    key: str,
+    type_of: Callable[[Mapping[str, Any]], type[Kind] | Problem],
+    problems: list[Problem],
+) -> dict[str, Kind]:
+    """The models of all tables ``[key.ID]``; each becomes the type that its own keys ask for."""
+    found: dict[str, Kind] = {}
+    if not isinstance(tables, dict):
+        problems.append(Problem((key,), f"should be tables [{key}.ID]"))
+        return found
+    for name, table in tables.items():
+        path = (key, name)
+        if not isinstance(table, dict):
+            problems.append(Problem(path, "should be a table"))
+            continue
+        kind = type_of(table)
+        if isinstance(kind, Problem):
+            problems.append(Problem((*path, *kind.path), kind.text))
+        elif (model := _model(kind, table, path, problems)) is not None:
+            found[name] = model
+    return found
+
+
+def _device_type(table: Mapping[str, Any]) -> type[DeviceSpec] | Problem:
+    for key, known, what in (("bus", BUSES, "bus"), ("model", device_models.models(), "device model")):
+        if key not in table:
+            return Problem((key,), f"is missing; there are: {', '.join(known)}")
+        if table[key] not in known:
+            return Problem((key,), choice(table[key], known, what))
+    return device_models.device_type(table["model"])
+
+
+def _check_type(table: Mapping[str, Any]) -> type[CheckOptions] | Problem:
+    known = registry.names()
+    if "use" not in table:
+        return Problem(("use",), f"is missing; there are: {', '.join(known)}")
+    if table["use"] not in known:
+        return Problem(("use",), choice(table["use"], known, "check"))
+    return registry.check(table["use"]).Options
+
+
+def _model(kind: type[Kind], table: Any, path: KeyPath, problems: list[Problem]) -> Kind | None:
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        problems += from_pydantic(error, kind, table, path)
+        return None
+
+
+def _across(
+    tree: Mapping[str, Any], devices: Mapping[str, DeviceSpec], checks: Mapping[str, CheckOptions]
+) -> Iterator[Problem]:
+    """What no table can know by itself: devices that are named but not there, slots that are taken twice."""
+    named = tree.get("device", {})
+    for check, options in checks.items():
+        if options.device is None:
+            continue
+        if options.device not in named:
+            yield Problem(("check", check, "device"), choice(options.device, named, "device"))
+        elif options.device in devices:
+            yield from _variants(check, options, devices[options.device])
+    holders: dict[str, str] = {}
+    for name, device in devices.items():
+        if (other := holders.setdefault(device.address, name)) != name:
+            yield Problem(("device", name, "address"), f"is {device.address}, where {other} is already")
+
+
+def _variants(check: str, options: CheckOptions, device: DeviceSpec) -> Iterator[Problem]:
+    for index, variant in enumerate(getattr(options, "variant", ())):
+        for option in variant.when:
+            if option not in device.options:
+                text = choice(option, device.options, f"option of model {device.model}")
+                yield Problem(("check", check, "variant", index, "when", option), text)

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The worker's life: serve requests until the stream, a signal, the deadline or a request ends it; undo; exit."""
+
+from __future__ import annotations
+
+import os
+import select
+import selectors
+import signal
+import sys
+import time
+
+from passthru.worker.children import Children
+from passthru.worker.prctl import adopt_orphans
+from passthru.worker.protocol import INTERNAL, PROTOCOL, REQUEST, RequestError
+from passthru.worker.scratch import make_scratch, sweep
+from passthru.worker.signals import ENDING, SignalWatch
+from passthru.worker.stream import FramedStream, FrameError
+from passthru.worker.undo import UndoStack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from passthru.worker.scratch import Scratch
+    from passthru.worker.stream import Message
+
+    Answer = tuple[Message, list[int]]
+
+# How long the last words may wait for a controlling side that does not read.
+_LAST_WORDS_SECONDS = 1.0
+# epoll_wait takes milliseconds in an int; a longer deadline is slept through in parts.
+_LONGEST_SLEEP = 3600.0
+
+
+class Worker:
+    """Serves one stream. An operation is a method that takes the request and answers; a table names them."""
+
+    def __init__(self, stream: FramedStream, signals: SignalWatch, scratch: Scratch) -> None:
+        self._stream = stream
+        self._signals = signals
+        self._scratch = scratch
+        self._ends_at: float | None = None
+        self.ending_request: object = None  # the id of the request to end
+        self.children = Children(scratch)
+        self._operations: dict[str, Callable[[Message], Answer]] = {
+            "hello": self._hello,
+            "deadline": self._deadline,
+            "start": self._start,
+            "signal": self._signal,
+            "kill": self._kill,
+        }
+
+    def serve(self) -> str | None:
+        """Serve until something ends this worker; returns what did, None where it was asked for or the stream ended."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._signals, selectors.EVENT_READ)
+            selector.register(self._stream, selectors.EVENT_READ)
+            while True:
+                watched = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._stream.wants_to_write else 0)
+                selector.modify(self._stream, watched)
+                left = self._seconds_left()
+                selector.select(None if left is None else min(left, _LONGEST_SLEEP))
+                signals = self._signals.take()
+                if signal.SIGCHLD in signals:
+                    for event in self.children.reap():
+                        self._stream.send(event)
+                if ending := signals.intersection(ENDING):
+                    return f"it received {signal.Signals(min(ending)).name}"
+                if self._seconds_left() == 0:
+                    return "its deadline passed without a word from the controlling side"
+                self._stream.flush()
+                try:
+                    for request, descriptors in self._stream.receive():
+                        for fd in descriptors:
+                            os.close(fd)  # no request takes any
+                        if request.get("do") == "end":
+                            self.ending_request = request.get("id")
+                            return None
+                        self._answer(request)
+                except EOFError:
+                    return None
+                except FrameError as error:
+                    return f"its stream is out of step: {error}"
+
+    def _seconds_left(self) -> float | None:
+        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+
+    def _answer(self, request: Message) -> None:
+        number = request.get("id")
+        descriptors: list[int] = []
+        try:
+            operation = self._operations.get(argument(request, "do", str))
+            if operation is None:
+                raise RequestError(
+                    REQUEST, f"this worker cannot {request['do']!r}; it can {', '.join(self._operations)}"
+                )
+            result, descriptors = operation(request)
+            reply: Message = {"id": number, "ok": result}
+        except RequestError as error:
+            reply = {"id": number, "error": {"kind": error.kind, "message": str(error)}}
+        except Exception as error:
+            show_traceback()
+            message = f"the worker failed at {request.get('do')!r}: {type(error).__name__}: {error}"
+            reply = {"id": number, "error": {"kind": INTERNAL, "message": message}}
+        self._stream.send(reply, descriptors)
+
+    def _hello(self, request: Message) -> Answer:
+        system = os.uname()
+        return {
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "python": sys.version.split()[0],
+            "kernel": f"{system.sysname} {system.release} {system.machine}",
+            "scratch": self._scratch.path,
+        }, []
+
+    def _deadline(self, request: Message) -> Answer:
+        seconds = argument(request, "seconds", (int, float, type(None)))
+        self._ends_at = None if seconds is None else time.monotonic() + seconds
+        return {}, []
+
+    def _start(self, request: Message) -> Answer:
+        argv = texts(request, "argv")
+        if not argv:
+            raise RequestError(REQUEST, "a child without argv: it needs at least a program")
+        env = argument(request, "env", dict)
+        if not all(isinstance(value, str) and "\0" not in key + value and "=" not in key for key, value in env.items()):
+            raise RequestError(REQUEST, "env must map names without '=' to strings, both without zero bytes")
+        streams, listens = texts(request, "streams"), texts(request, "listens")
+        if len({*streams}) < len(streams) or len({*listens}) < len(listens):
+            raise RequestError(REQUEST, "two streams or two listening sockets of a child have the same name")
+        output = argument(request, "output", (str, type(None)))
+        if output is not None and "\0" in output:
+            raise RequestError(REQUEST, "the path of the output holds a zero byte")
+        child, final, descriptors = self.children.start(
+            argument(request, "name", str),
+            argv,
+            env,
+            streams,
+            listens,
+            output,
+        )
+        return {"child": child.number, "pid": child.pid, "argv": final}, descriptors
+
+    def _signal(self, request: Message) -> Answer:
+        self.children.signal(argument(request, "child", int), argument(request, "signal", int))
+        return {}, []
+
+    def _kill(self, request: Message) -> Answer:
+        self.children.kill(argument(request, "child", int))
+        return {}, []
+
+
+def argument(request: Message, key: str, kinds: type | tuple[type, ...]) -> Any:
+    """The argument ``key`` of a request, of one of the ``kinds``. Raises RequestError."""
+    value = request.get(key)
+    if not isinstance(value, kinds):
+        raise RequestError(REQUEST, f"the request {request.get('do')!r} has a wrong or no argument {key!r}")
+    return value
+
+
+def texts(request: Message, key: str) -> list[str]:
+    """The argument ``key`` of a request, a list of strings. Raises RequestError."""
+    values: list[str] = argument(request, key, list)
+    if not all(isinstance(value, str) and "\0" not in value for value in values):
+        raise RequestError(REQUEST, f"the request {request.get('do')!r} needs strings without zero bytes in {key!r}")
+    return values
+
+
+def run(fd: int) -> int:
+    """A whole worker on the stream ``fd``; the exit status is 0 when nothing remained, 1 when something did."""
+    leave_terminal()
+    stream = FramedStream(fd)
+    undo = UndoStack()
+    worker = None
+    reason: str | None = None
+    failed: list[str] = []
+    try:
+        signals = SignalWatch()
+        adopt_orphans()
+        sweep()
+        scratch = make_scratch()
+        undo.push(f"making the scratch directory {scratch.path}", scratch.remove)
+        worker = Worker(stream, signals, scratch)
+        reason = worker.serve()
+    except RequestError as error:
+        reason = str(error)
+    except Exception as error:
+        show_traceback()
+        reason = f"it failed: {type(error).__name__}: {error}"
+    finally:
+        if reason is not None:
+            stream.send({"event": "ending", "reason": reason})
+        # Children first: what they use cannot be given back while they live.
+        if worker:
+            failed += worker.children.end(stream.send)
+        failed += undo.run()
+        if worker and worker.ending_request is not None:
+            stream.send({"id": worker.ending_request, "ok": {"failed": failed}})
+        else:
+            stream.send({"event": "ended", "failed": failed})
+        say_to_the_end(stream)
+    return 1 if failed else 0
+
+
+def say_to_the_end(stream: FramedStream) -> None:
+    """Send what still waits, to a controlling side that reads soon, and close the stream."""
+    end = time.monotonic() + _LAST_WORDS_SECONDS
+    poll = select.poll()
+    poll.register(stream, select.POLLOUT)
+    while stream.wants_to_write and (left := end - time.monotonic()) > 0:
+        poll.poll(left * 1000)
+        stream.flush()
+    stream.close()
+
+
+def show_traceback() -> None:
+    """Print the exception being handled to standard error, which the controlling side keeps."""
+    sys.excepthook(*sys.exc_info())  # the traceback module would be a sixth of the start-up
+
+
+def leave_terminal() -> None:
+    """Be in a session of one's own: a terminal's Ctrl-C is the controlling side's, which decides."""
+    try:
+        os.setsid()
+    except PermissionError:
+        return  # the leader of a process group: whoever made that group saw to it

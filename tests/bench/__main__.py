@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``make bench``: the promised figures, each beside its floor of the same run, as a table and as JSON.
+
+    python -m tests.bench [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import cold_run, round_trips, start_up
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A figure and its limit: at most, or at least where ``least`` is set."""
+
+    figure: str
+    limit: float
+    text: str
+    least: bool = False
+
+    def kept(self, value: float) -> bool:
+        """Whether ``value`` is within the limit."""
+        return value >= self.limit if self.least else value <= self.limit
+
+
+PROMISES = (
+    Promise("run_to_floor", 1.8, "mtty, from command to verdict, against a bare boot"),
+    Promise("harness_cpu_share", 0.15, "the harness's own processor time, as a share of the run"),
+    Promise("help_seconds", 0.3, "passthru --help, seconds"),
+    Promise("list_seconds", 0.3, "passthru list, seconds"),
+    Promise("round_trip_ratio", 0.7, "REGION_READ round trips against a C ping-pong", least=True),
+)
+
+
+def main() -> None:
+    """Measure everything and print it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure what is promised.")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the figures go (bench.json)")
+    file: Path = parser.parse_args().json
+    figures = start_up.measure() | _named("round_trip", round_trips.measure()) | cold_run.measure()
+    file.write_text(json.dumps(figures, indent=2) + "\n")
+    for promise in PROMISES:
+        value = figures[promise.figure]
+        bound = f"{'at least' if promise.least else 'at most'} {promise.limit:g}"
+        print(f"{'ok  ' if promise.kept(value) else 'OVER'} {promise.text:<60} {value:6.3f}  ({bound})")
+    rest = {name: value for name, value in figures.items() if name not in {promise.figure for promise in PROMISES}}
+    print("".join(f"\n     {name:<60} {value:10.3f}" for name, value in rest.items()))
+    print(f"\n{file}")
+
+
+def _named(prefix: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in figures.items()}
+
+
+if __name__ == "__main__":
+    main()
