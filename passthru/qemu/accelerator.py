@@ -119,12 +119,13 @@ def kvm_trouble(
 def remember(store: Store, qemu: Qemu, kernel: Kernel, trouble: str) -> None:
     """Keep for this boot of the machine that KVM works (``trouble`` is empty), or why it does not.
 
-    That it works is known of a QEMU, that it does not of a QEMU with a kernel: another kernel may fare better. Also for
-    a run whose KVM died under a guest though the trial had passed.
+    That it works is known of a QEMU. So is that it does not, where a kernel of a distribution showed it; one of the
+    user's own may itself be what does not run. Also for a run whose KVM died under a guest though the trial had passed.
     """
     if trouble:
         answers.forget(store, _about(qemu))
-        answers.keep(store, _about(qemu, kernel), {"trouble": trouble})
+        proven = kernel.source.startswith("debian:")
+        answers.keep(store, _about(qemu) if proven else _about(qemu, kernel), {"trouble": trouble})
     else:
         answers.keep(store, _about(qemu), {"trouble": ""})
 

@@ -40,7 +40,7 @@ MESSAGE_TIMEOUT_MS = 60_000
 
 _SERIAL_CONSOLE = {"x86_64": "ttyS0", "i386": "ttyS0", "aarch64": "ttyAMA0", "arm": "ttyAMA0"}
 
-# The crypto layer tests itself at each boot (0.2 s), and a kernel on one processor rewrites all its locks (0.1 s).
+# The crypto layer tests itself at each boot (0.2 s), and a kernel on one processor rewrites all its locks (0.08 s).
 # Neither is judged; a kernel that knows a word no more ignores it.
 _QUICK = {"x86_64": ("cryptomgr.notests", "noreplace-smp")}
 
@@ -159,7 +159,7 @@ def _machine(vm: Vm) -> list[str]:
 def _own_devices(qemu: Qemu, vm: Vm) -> list[Device]:
     devices = []
     if vm.virtio_serial:
-        # 31 ports are the default, and a guest sets up a pair of queues for each: that takes 0.1 s.
+        # 31 ports are the default, and a guest would set up a pair of queues for each.
         bus = {"id": "lines", "addr": VIRTIO_SERIAL_SLOT, "max_ports": 2}
         devices.append(Device("virtio-serial-pci", bus))
         devices.append(Device("virtconsole", {"chardev": SHELL, "bus": "lines.0", "nr": 0}))

@@ -68,9 +68,8 @@ async def test_the_end_of_the_console_ends_it(terminal: int) -> None:
 
 
 async def test_without_a_terminal_it_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with console_and_guest() as (console, guest):
-        with open(os.devnull) as nothing:  # noqa: PTH123
-            for stream in (nothing, None):
-                monkeypatch.setattr(sys, "__stdin__", stream)
-                with pytest.raises(Unusable, match="stdin is none"):
-                    await interact(console, Deadline.after(60))
+    with console_and_guest() as (console, _), open(os.devnull) as nothing:  # noqa: PTH123
+        for stream in (nothing, None):
+            monkeypatch.setattr(sys, "__stdin__", stream)
+            with pytest.raises(Unusable, match="stdin is none"):
+                await interact(console, Deadline.after(60))
