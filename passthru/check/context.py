@@ -11,7 +11,10 @@ from passthru.errors import MissingCapability
 from passthru.events import Tell, tell_nobody
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+
+    from passthru.check.machine import Machine
+    from passthru.check.options import CheckOptions
 
 NOT_FOUND = 127
 """The status of a shell that does not find the command."""
@@ -72,12 +75,22 @@ class AssignedDevice:
 
 @dataclass(frozen=True)
 class Context:
-    """The guest, the device, the time that is left, and who listens."""
+    """The guest, the device, the time that is left, and who listens.
+
+    ``machine`` is the hand on the guest's machine, where there is one. ``devices`` are all devices of the scenario and
+    ``checks`` all its checks, by their ids, for a check that runs others again; ``passed`` are those that have.
+    ``missing`` are the kernel modules that the guest could not be given, and why.
+    """
 
     guest: Guest
     device: AssignedDevice | None = None
     deadline: Deadline = field(default_factory=Deadline)
     tell: Tell = tell_nobody
+    machine: Machine | None = None
+    devices: Mapping[str, AssignedDevice] = field(default_factory=dict)
+    checks: Mapping[str, CheckOptions] = field(default_factory=dict)
+    passed: Collection[str] = ()
+    missing: Mapping[str, MissingCapability] = field(default_factory=dict)
 
     @property
     def the_device(self) -> AssignedDevice:
@@ -85,6 +98,15 @@ class Context:
         if self.device is None:
             raise ValueError("this check needs a device, and the runner gave none")
         return self.device
+
+    @property
+    def the_machine(self) -> Machine:
+        """The hand on the guest's machine; raises MissingCapability where there is none."""
+        if self.machine is None:
+            raise MissingCapability(
+                "a hand on the guest's machine", "nobody here can unplug devices of the guest, or reset its machine"
+            )
+        return self.machine
 
     async def run(self, command: str, *, needs: Sequence[str] = ()) -> Completed:
         """Run ``command`` in the guest, bounded by the deadline.

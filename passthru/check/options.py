@@ -51,6 +51,8 @@ class CheckOptions(Table):
     """Which check this is."""
     device: str | None = None
     """The id of the device that is judged."""
+    modules: tuple[str, ...] = ()
+    """Kernel modules that the guest needs for it; where one cannot be had, the check is skipped."""
     timeout: float = Field(default=30.0, gt=0)
     """Seconds that the check may take at most (stretched where the guest is emulated)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from passthru.cli import cache, fetch, qemu, run, scenarios, serve, shell
+from passthru.cli import cache, doctor, fetch, qemu, run, scenarios, serve, shell, trace
 
 app = typer.Typer(
     name="passthru",
@@ -22,6 +22,8 @@ app.command("shell")(shell.shell)
 app.command("list")(scenarios.list_)
 app.command("show")(scenarios.show)
 app.command("schema")(scenarios.schema)
+app.command("doctor")(doctor.doctor)
+app.command("trace")(trace.trace)
 app.command("fetch")(fetch.fetch)
 app.command("serve")(serve.serve)
 app.add_typer(qemu.app, name="qemu")

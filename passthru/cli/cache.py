@@ -17,21 +17,24 @@ def show(context: typer.Context) -> None:
     """Show what was fetched and built; the subcommands prune, export and import it."""
     if context.invoked_subcommand is not None:
         return
-    from rich.console import Console
-    from rich.table import Table
-
     from passthru.image.store import Store
     from passthru.image.upkeep import usage, working_bytes
+    from passthru.report.table import table
 
     store = Store()
     entries = usage(store)
-    table = Table("kind", "digest", "what", "MB", "last used", box=None, pad_edge=False)
-    for entry in entries:
-        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used))
-        what = ", ".join(entry.names) or entry.title
-        table.add_row(entry.kind, entry.digest[:12], what, f"{entry.size / 1e6:.1f}", used)
-    if entries:
-        Console(highlight=False, soft_wrap=True).print(table)
+    rows = [
+        (
+            entry.kind,
+            entry.digest[:12],
+            f"{entry.size / 1e6:.1f} MB",
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.last_used)),
+            entry.title,
+        )
+        for entry in entries
+    ]
+    if rows:
+        typer.echo(table(("kind", "digest", "size", "last used", "what"), rows))
     total = sum(entry.size for entry in entries) / 1e6
     typer.echo(
         f"{store.root}: {len(entries)} entries, {total:.1f} MB, and {working_bytes(store) / 1e6:.1f} MB of lists"

@@ -23,6 +23,7 @@ def fetch(
 ) -> None:
     """Fetch QEMU and kernels, and build images; runs need no network afterwards."""
     from passthru.events import Note
+    from passthru.image.guest import floor_image
     from passthru.image.store import Store
     from passthru.report.choose import listener
     from passthru.run.plan import make_plan
@@ -33,6 +34,7 @@ def fetch(
     asked = requests(scenarios or names(), overrides(set_, qemu, kernel, accel))
     store = Store()
     with interruptible(), listener() as tell:
+        floor_image(store, tell)  # tries KVM out, maybe on another machine or when this one permits it
         for request in asked:
             plan = make_plan(request, store, tell, update=update)
             tell(Note(f"{request.scenario.name}: {plan.qemu.title}, kernel {plan.kernel.release}, {plan.image.path}"))

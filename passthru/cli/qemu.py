@@ -18,22 +18,19 @@ def _qemu() -> None:
 @app.command("list")
 def list_() -> None:
     """List every QEMU on PATH and every one that was fetched, and what each can do."""
-    from rich.console import Console
-    from rich.table import Table
-
     from passthru.image.store import Store
     from passthru.qemu.find import list_all
+    from passthru.report.table import table
 
-    table = Table("QEMU", "version", "emulates", "accelerators", "assigns devices by", box=None, pad_edge=False)
-    found = list_all(Store())
-    for entry in found:
+    rows = []
+    for entry in list_all(Store()):
         qemu = entry.qemu
         if qemu is None:
-            table.add_row(entry.source, "-", "", "", entry.trouble)
+            rows.append((entry.source, "-", "-", "-", entry.trouble))
             continue
         devices = ", ".join(name for name in INTERESTING if name in qemu.devices) or "-"
-        table.add_row(entry.source, qemu.version, qemu.arch, ", ".join(sorted(qemu.accelerators)), devices)
-    if not found:
+        rows.append((entry.source, qemu.version, qemu.arch, ", ".join(sorted(qemu.accelerators)), devices))
+    if rows:
+        typer.echo(table(("QEMU", "version", "emulates", "accelerators", "assigns devices by"), rows))
+    else:
         typer.echo("no QEMU on PATH and none fetched; `passthru fetch` gets one, and so does the first run")
-        return
-    Console(highlight=False, soft_wrap=True).print(table)

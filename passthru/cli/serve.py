@@ -23,9 +23,24 @@ def serve(
     from passthru.host.python import lean_command
     from passthru.scenario.overrides import parse_assignments
 
-    argv = lean_command("passthru.emulation", model, "--socket", str(socket))
+    argv = lean_command("passthru.emulation", *_words(model), "--socket", str(socket))
     argv += ("--options", json.dumps(parse_assignments(set_)))
     if trace is not None:
         argv += ("--trace", str(trace))
     # The server is a lean process of its own: become it.
     os.execv(argv[0], argv)
+
+
+def _words(model: str) -> tuple[str, ...]:
+    """The words that name a model to its server: the name itself, but for those of installed packages."""
+    from passthru.emulation.models import catalogue
+    from passthru.own_code import split_reference
+
+    if model in catalogue() or split_reference(model):
+        return (model,)
+    from passthru.scenario.device_models import locate
+
+    try:
+        return locate(model).words
+    except KeyError:
+        return (model,)  # it says which there are

@@ -8,6 +8,7 @@ SIGTERM, SIGINT and SIGHUP end it with 0, and the socket it made is removed.
 from __future__ import annotations
 
 import errno
+import faulthandler
 import json
 import os
 import resource
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType
 
+    from passthru.emulation.own_models import OwnModel
     from passthru.vfio.trace import TraceWriter
 
 USAGE = "usage: python -m passthru.emulation MODEL [--options JSON] (--listen-fd N | --socket PATH) [--trace FILE]"
+_MODEL = "MODEL: a model's name, FILE.py:CLASS, or package.module:CLASS with --package-root DIR"
 
 _ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -42,9 +45,11 @@ class _Stop(BaseException):
 
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code."""
+    with suppress(OSError, RuntimeError, ValueError):  # without a stderr there is nobody to tell
+        faulthandler.enable(all_threads=False)  # a death by SIGBUS or SIGSEGV says where it was
     try:
         if arguments and arguments[0] in ("-h", "--help"):
-            print(f"{USAGE}\nmodels: {', '.join(catalogue())}")
+            print(f"{USAGE}\n{_MODEL}\nmodels: {', '.join(catalogue())}")
             return 0
         model, given = _parse(arguments)
         serve(
@@ -53,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
             listen_fd=_parse_number(given["--listen-fd"]) if "--listen-fd" in given else None,
             path=given.get("--socket"),
             trace=given.get("--trace"),
+            package_root=given.get("--package-root"),
         )
     except PassthruError as error:
         print(error, file=sys.stderr)
@@ -67,20 +73,26 @@ def serve(
     listen_fd: int | None = None,
     path: str | None = None,
     trace: str | None = None,
+    package_root: str | None = None,
 ) -> None:
     """Be the device ``model`` until SIGTERM, SIGINT or SIGHUP, at an inherited listening socket or at a new ``path``.
 
     ``trace`` names the file for the conversations. For the main thread of a process that does nothing else, as it
-    takes the signals. Raises UserMistake and Unusable.
+    takes the signals. Raises UserMistake (also where a model of the user's own breaks) and Unusable.
     """
+    own = _own_model(model, package_root)
     models = catalogue()
-    if model not in models:
+    if own is None and model not in models:
         raise UserMistake(f"there is no model {model!r}; there are {', '.join(models)}")
     if (listen_fd is None) == (path is None):
         raise UserMistake("a device server needs either a socket path or the number of a listening socket")
-    device = models[model](build_options(models[model].Options, model, options))
+    kind = own.kind if own else models[model]
+    given = build_options(kind.Options, model, options)
+    device = own.build(given) if own else kind(given)
     with ExitStack() as stack:
         try:
+            if own:
+                stack.enter_context(own.breaking())
             for number in _ENDS:
                 signal.signal(number, _stop)
             stack.callback(device.close)
@@ -93,6 +105,15 @@ def serve(
             serve_clients(listener, device, writer)
         except _Stop:
             pass
+
+
+def _own_model(model: str, package_root: str | None) -> OwnModel | None:
+    """The model of the user's own that ``model`` names; None for one that comes with passthru."""
+    if ":" not in model and not model.endswith(".py"):
+        return None
+    from passthru.emulation.own_models import from_file, from_package
+
+    return from_package(model, package_root) if package_root else from_file(model)
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
@@ -172,7 +193,7 @@ def _parse(arguments: Sequence[str]) -> tuple[str, dict[str, str]]:
     words = iter(arguments)
     for word in words:
         name, separator, value = word.partition("=")
-        if name in ("--options", "--listen-fd", "--socket", "--trace"):
+        if name in ("--options", "--listen-fd", "--socket", "--trace", "--package-root"):
             if not separator and (following := next(words, None)) is None:
                 raise UserMistake(f"{name} needs a value; {USAGE}")
             given[name] = value if separator else str(following)

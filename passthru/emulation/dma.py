@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import errno
-import mmap
 from bisect import bisect_right, insort
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from passthru.emulation.client_ram import Scratch, share_ram
 from passthru.vfio.linux_vfio import VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from passthru.emulation.client_ram import ClientRam
+
 MAX_DMA_MAPS = 65535  # what the vfio-user specification promises by default
+MAX_SHARED_MAPS = 32768  # the kernel gives a process 65530 mappings (vm.max_map_count), and Python needs some too
+LONGEST_TRANSFER = 16 << 20  # bytes; a guest chooses the size of a transfer, not that of our memory
 
 
 class Messages(Protocol):
@@ -34,7 +38,7 @@ class DmaMap:
     iova: int
     size: int
     flags: int
-    memory: mmap.mmap | None = None
+    memory: ClientRam | None = None
 
     @property
     def end(self) -> int:
@@ -47,11 +51,14 @@ def _start(dma_map: DmaMap) -> int:
 
 
 class MappedMemory:
-    """The mapped ranges, in order; none of them overlap."""
+    """The mapped ranges, in order; none of them overlap. Without ``shared`` descriptors are not used."""
 
-    def __init__(self, messages: Messages) -> None:
+    def __init__(self, messages: Messages, *, shared: bool = True) -> None:
         self._messages = messages
+        self._shared = shared
+        self._scratch = Scratch()
         self._maps: list[DmaMap] = []
+        self._shared_maps = 0
 
     def __len__(self) -> int:
         return len(self._maps)
@@ -60,7 +67,7 @@ class MappedMemory:
         """Add a range. ``descriptor`` stays the caller's.
 
         Raises OSError: EINVAL for what is no range, EEXIST for one that overlaps, ENOSPC beyond MAX_DMA_MAPS, and
-        what mmap says.
+        what `client_ram.share_ram` says.
         """
         if not size or iova + size > 1 << 64 or not flags & (VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE):
             raise OSError(errno.EINVAL, f"no range: {size:#x} bytes at {iova:#x}, flags {flags:#x}")
@@ -69,9 +76,14 @@ class MappedMemory:
             place < len(self._maps) and self._maps[place].iova < iova + size
         ):
             raise OSError(errno.EEXIST, f"{size:#x} bytes at {iova:#x} overlap a mapping")
+        memory = None
         if len(self._maps) >= MAX_DMA_MAPS:
             raise OSError(errno.ENOSPC, "too many mappings")
-        memory = None if descriptor is None else _mapped(descriptor, size, flags, offset)
+        if descriptor is not None and self._shared:
+            if self._shared_maps >= MAX_SHARED_MAPS:
+                raise OSError(errno.ENOSPC, "too many mappings of shared memory")
+            memory = share_ram(descriptor, size, flags, offset, self._scratch)
+            self._shared_maps += memory is not None
         insort(self._maps, DmaMap(iova, size, flags, memory), key=_start)
 
     def unmap(self, iova: int, size: int) -> None:
@@ -79,30 +91,38 @@ class MappedMemory:
         place = bisect_right(self._maps, iova, key=_start) - 1
         if place < 0 or (self._maps[place].iova, self._maps[place].size) != (iova, size):
             raise OSError(errno.ENOENT, f"{size:#x} bytes at {iova:#x} are not mapped as such")
-        _unmap(self._maps.pop(place))
+        self._close(self._maps.pop(place))
 
     def clear(self) -> None:
         """Remove all ranges."""
         while self._maps:
-            _unmap(self._maps.pop())
+            self._close(self._maps.pop())
+        self._scratch.close()
 
     def read(self, iova: int, size: int) -> bytes:
         """See `model.AddressSpace.read`."""
+        _limit(size)
         return b"".join(
             self._messages.dma_read(address, count)
             if piece.memory is None
-            else piece.memory[address - piece.iova : address - piece.iova + count]
+            else piece.memory.read(address - piece.iova, count)
             for piece, address, count in self._pieces(iova, size, VFIO_DMA_MAP_FLAG_READ)
         )
 
     def write(self, iova: int, data: bytes) -> None:
         """See `model.AddressSpace.write`. Where a later part is not mapped, nothing is written."""
+        _limit(len(data))
         for piece, address, count in list(self._pieces(iova, len(data), VFIO_DMA_MAP_FLAG_WRITE)):
             part = data[address - iova : address - iova + count]
             if piece.memory is None:
                 self._messages.dma_write(address, part)
             else:
-                piece.memory[address - piece.iova : address - piece.iova + count] = part
+                piece.memory.write(address - piece.iova, part)
+
+    def _close(self, dma_map: DmaMap) -> None:
+        if dma_map.memory is not None:
+            dma_map.memory.close()
+            self._shared_maps -= 1
 
     def _pieces(self, iova: int, size: int, wanted: int) -> Iterator[tuple[DmaMap, int, int]]:
         end = iova + size
@@ -118,15 +138,6 @@ class MappedMemory:
             iova += count
 
 
-def _mapped(descriptor: int, size: int, flags: int, offset: int) -> mmap.mmap:
-    protection = mmap.PROT_READ if flags & VFIO_DMA_MAP_FLAG_READ else 0
-    protection |= mmap.PROT_WRITE if flags & VFIO_DMA_MAP_FLAG_WRITE else 0
-    try:
-        return mmap.mmap(descriptor, size, mmap.MAP_SHARED, protection, offset=offset)
-    except (ValueError, OverflowError) as error:  # longer than the file, or an offset that is no page
-        raise OSError(errno.EINVAL, str(error)) from error
-
-
-def _unmap(dma_map: DmaMap) -> None:
-    if dma_map.memory is not None:
-        dma_map.memory.close()
+def _limit(size: int) -> None:
+    if size > LONGEST_TRANSFER:
+        raise OSError(errno.E2BIG, f"a transfer of {size} bytes; {LONGEST_TRANSFER} are the most")

@@ -11,7 +11,7 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from passthru.emulation.eventfd import Eventfd
+from passthru.emulation.eventfd import Eventfd, take_eventfds
 from passthru.vfio import linux_vfio as vfio
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ class Interrupts(IrqIndex):
         if request.data == vfio.VFIO_IRQ_SET_DATA_EVENTFD:
             if self.flags & vfio.VFIO_IRQ_INFO_NORESIZE and request.start > self._enabled:
                 raise OSError(errno.EINVAL, "the set of interrupts cannot grow")
-            for number, descriptor in enumerate(request.descriptors, request.start):
-                self._assign(number, descriptor)
+            for number, eventfd in enumerate(take_eventfds(request.descriptors), request.start):
+                self._assign(number, eventfd)
             self._enabled = max(self._enabled, request.start + request.count)
             self._active.index = self
             return
@@ -162,8 +162,7 @@ class Interrupts(IrqIndex):
         for number in request.affected():
             self.trigger(number)
 
-    def _assign(self, number: int, descriptor: int | None) -> None:
-        fresh = None if descriptor is None else Eventfd(descriptor)
+    def _assign(self, number: int, fresh: Eventfd | None) -> None:
         line = self._lines.setdefault(number, _Line())
         if line.trigger:
             line.trigger.close()
@@ -179,8 +178,8 @@ class Interrupts(IrqIndex):
         if request.data == vfio.VFIO_IRQ_SET_DATA_EVENTFD:
             if not unmask:
                 raise OSError(errno.ENOTTY, "there is no mask eventfd")
-            for number, descriptor in enumerate(request.descriptors, request.start):
-                self._assign_unmask(number, descriptor)
+            for number, eventfd in enumerate(take_eventfds(request.descriptors), request.start):
+                self._assign_unmask(number, eventfd)
             return
         for number in request.affected():
             if unmask:
@@ -195,17 +194,17 @@ class Interrupts(IrqIndex):
             line.masked = bool(self.flags & vfio.VFIO_IRQ_INFO_AUTOMASKED)
             line.trigger.signal()
 
-    def _assign_unmask(self, number: int, descriptor: int | None) -> None:
+    def _assign_unmask(self, number: int, fresh: Eventfd | None) -> None:
         assert self._plug is not None  # SET_IRQS comes from a client
-        fresh = None if descriptor is None else Eventfd(descriptor)
         line = self._lines.setdefault(number, _Line())
         self._forget_unmask(line)
         line.unmask = fresh
         if fresh is not None:
 
             def unmask(line: _Line = line, eventfd: Eventfd = fresh) -> None:
-                eventfd.drain()
-                self._unmask(line)
+                # The client may have read it itself, or given another one since this was deferred.
+                if eventfd.drain():
+                    self._unmask(line)
 
             self._plug.watch(fresh.descriptor, unmask)
 

@@ -22,7 +22,11 @@ Access = Literal["trapped", "memory"]
 
 
 class AddressSpace(Protocol):
-    """The guest's memory as the device addresses it. Both raise OSError: EFAULT unmapped, EACCES not permitted."""
+    """The guest's memory as the device addresses it.
+
+    Both raise OSError: EFAULT where nothing is mapped (any more), EACCES where it is not permitted, E2BIG for more than
+    16 MiB at once, and what the client answers or ETIMEDOUT where it is asked by messages.
+    """
 
     def read(self, iova: int, size: int) -> bytes:
         """``size`` bytes from ``iova``."""
@@ -42,6 +46,7 @@ class Plug(Protocol):
         """Call ``work`` as soon as the access at hand is answered.
 
         DMA that a register access starts belongs here: the VMM cannot serve it while its vCPU waits for the answer.
+        Raises OSError EBUSY where too much work waits already, which is then an error of the access.
         """
 
     def watch(self, descriptor: int, work: Callable[[], None]) -> None:
@@ -55,7 +60,8 @@ class Model:
     """A device. It outlives its clients: registers keep their values when one leaves, as vfio-user demands.
 
     ``device_flags`` are ``VFIO_DEVICE_FLAGS_*``: the bus, and RESET only where a reset exists. ``regions`` and
-    ``irqs`` are fixed for the life of the model.
+    ``irqs`` are fixed for the life of the model. Without ``maps_memory`` DMA goes by messages even where the client
+    shares its RAM.
     """
 
     @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Model:
     device_flags: int = VFIO_DEVICE_FLAGS_PCI
     regions: Sequence[Region] = ()
     irqs: Sequence[IrqIndex] = ()
+    maps_memory: bool = True
 
     def __init__(self, options: Options) -> None:
         self.options = options

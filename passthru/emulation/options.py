@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def build_options(kind: type[Any], model: str, given: Mapping[str, object]) -> Any:
     """An instance of the Options class ``kind`` of ``model``; raises UserMistake for what it does not take.
 
-    Types are bool, int, str and Literal.
+    Types are bool, int, float, str and Literal.
     """
     types = get_type_hints(kind)
     known = [field.name for field in fields(kind)]
@@ -28,6 +28,6 @@ def build_options(kind: type[Any], model: str, given: Mapping[str, object]) -> A
             if not any(value == choice and type(value) is type(choice) for choice in choices):
                 shown = " or ".join(repr(choice) for choice in choices)
                 raise UserMistake(f"option {name} of model {model} is {value!r}; it can be {shown}")
-        elif type(value) is not wanted:
+        elif type(value) is not wanted and not (wanted is float and type(value) is int):
             raise UserMistake(f"option {name} of model {model} is {value!r}; it must be of type {wanted.__name__}")
     return kind(**given)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 
@@ -51,14 +52,19 @@ class Region:
 
 
 class MemoryRegion(Region):
-    """Plain memory that clients can map, whole or in ``areas`` (page aligned); ``memory`` is the device's own view."""
+    """Plain memory that clients can map, whole or in ``areas`` (page aligned); ``memory`` is the device's own view.
+
+    A client gets the descriptor of all of it, whatever ``areas`` say, and can write it at any time: what the device
+    relies on does not belong here. The size is sealed, for a touch of what a client cut off would be our death.
+    """
 
     def __init__(self, size: int, *, areas: tuple[tuple[int, int], ...] = ()) -> None:
         super().__init__(size)
         if any(offset % mmap.PAGESIZE or length % mmap.PAGESIZE or offset + length > size for offset, length in areas):
             raise ValueError(f"areas {areas} are not pages of a region of {size} bytes")
-        self.descriptor = os.memfd_create("passthru-region")
+        self.descriptor = os.memfd_create("passthru-region", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.descriptor, size)
+        fcntl.fcntl(self.descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self.memory = mmap.mmap(self.descriptor, size)
         self.areas = areas
 

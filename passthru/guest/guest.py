@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from passthru.errors import DeadlineExceeded, GuestTrouble
 from passthru.events import Note, Tell, tell_nobody
 from passthru.guest.commands import CommandFailed, Completed
-from passthru.guest.console import UART_PAUSE, Console
+from passthru.guest.console import Console, Pipes
 from passthru.guest.kernel_log import KernelLog
 from passthru.guest.port import PortLink
 from passthru.guest.recording import recorded
@@ -41,12 +41,12 @@ UPLOAD_PIECE = 18000
 
 @dataclass(frozen=True)
 class Streams:
-    """The connected, non-blocking ends of a guest's consoles.
+    """Our ends of a guest's consoles: connected sockets; ttyS0 is better two pipes (see console.py).
 
     ``kernel`` is ttyS0; ``agent`` the virtio-serial port passthru.agent and ``shell`` the virtio console hvc0,
     where the machine has them."""
 
-    kernel: socket.socket
+    kernel: socket.socket | Pipes
     agent: socket.socket | None = None
     shell: socket.socket | None = None
 
@@ -68,7 +68,7 @@ class Guest:
         self, streams: Streams, *, deadline: Deadline, tell: Tell, quirks: Sequence[str], silence: Silence
     ) -> None:
         self.kernel_log = KernelLog(quirks=quirks)
-        self.consoles = {"kernel": Console("the kernel's console", streams.kernel, pause=UART_PAUSE)}
+        self.consoles = {"kernel": Console("the kernel's console", streams.kernel, uart=True)}
         if streams.agent is not None:
             self.consoles["agent"] = Console("the agent's port", streams.agent)
         if streams.shell is not None:
@@ -121,6 +121,19 @@ class Guest:
         if not self._leaving:
             self.kernel_log.settle()  # a panic that is still being told is the better reason
             self.troubles.declare(trouble)
+
+    async def reboot(self) -> None:
+        """Have the guest's kernel reboot at once; nothing is synced. See ``restarted`` for what follows."""
+        await self._shell.tell("reboot")
+
+    def restarted(self) -> None:
+        """The machine was reset, as somebody saw: commands that ran are lost, and ``ready`` waits for the next agent.
+
+        May be called several times for one reboot. Until ``ready`` no command can run."""
+        self._shell.restarted()
+        self._shared.restarted()
+        if self._port is not None:
+            self._port.restarted()
 
     async def power_off(self, seconds: float = 10.0) -> None:
         """Turn the machine off at once and wait for the end of its console. Nothing is synced."""

@@ -23,6 +23,7 @@ class PortLink:
         self._needed = 0  # bytes without which there is nothing to look at
         self._exit: tuple[int, int | None, int, int, bool] | None = None
         self._broken = False
+        self._greeted = True  # not after a restart: what comes before the hello is the old agent's
         self._stop = console.listen(self._feed)
 
     @property
@@ -36,6 +37,12 @@ class PortLink:
 
     def expect_exit(self, job: int, awaited: bool) -> None:
         """Exits come unasked on this line."""
+
+    def restarted(self) -> None:
+        """The agent is gone, perhaps within an answer; the next one begins with its hello."""
+        self._buffer.clear()
+        self._needed, self._exit = 0, None
+        self._broken = self._greeted = False
 
     def close(self) -> None:
         """Stop listening."""
@@ -55,6 +62,11 @@ class PortLink:
             self._take_line(line)
 
     def _take_line(self, line: str) -> None:
+        if not self._greeted:
+            start = line.rfind("hello ")
+            if start < 0:
+                return
+            line, self._greeted = line[start:], True
         words = line.split(" ")
         try:
             match words:

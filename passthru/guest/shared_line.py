@@ -81,6 +81,17 @@ class SharedLink:
         if self._awaited and self._poller is None:
             self._poller = self._spawn(self._poll())
 
+    def restarted(self) -> None:
+        """The agent is gone, perhaps within an answer; what is asked of it is answered by nothing."""
+        self.in_use = self._quiet = False
+        self._generation = ""
+        for task in tuple(self._fetches):
+            task.cancel()
+        self._awaited.clear()
+        self._fetching.clear()
+        self._splitter.abandon()
+        self._answered(None)
+
     def close(self) -> None:
         """Stop listening and asking."""
         self._stop()

@@ -111,6 +111,16 @@ class Shell:
                 self._pinging.cancel()
                 self._pinging = None
 
+    def restarted(self) -> None:
+        """The agent is gone with all that ran; ``hello`` is the next one's, ``link`` is None until somebody sets it."""
+        if self.hello.done():
+            self.hello = asyncio.get_running_loop().create_future()
+        self.link = None
+        if self._pinging is not None:
+            self._pinging.cancel()
+            self._pinging = None
+        self._lose_jobs()
+
     def close(self) -> None:
         """Stop all that goes on by itself."""
         for task in (self._pinging, *self._background):
@@ -203,9 +213,12 @@ class Shell:
         elif self.hello.result() != hello:
             self.hello = asyncio.get_running_loop().create_future()
             self.hello.set_result(hello)
-            for job in self._jobs.values():
-                if not job.ended.done():
-                    job.ended.set_result(None)
+            self._lose_jobs()
+
+    def _lose_jobs(self) -> None:
+        for job in self._jobs.values():
+            if not job.ended.done():
+                job.ended.set_result(None)
 
     def _exit(self, exited: Exit) -> None:
         job = self._jobs.get(exited.job)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from passthru.deadline import Deadline
 
@@ -22,8 +22,9 @@ class ChildSpec:
     """A program to start on the host.
 
     ``argv`` and only it may hold placeholders, which the worker replaces: ``{stream:NAME}`` by the descriptor number
-    of the child's end of that stream, ``{listen:NAME}`` by that of the listening socket, ``{socket:NAME}`` by the path
-    (under 108 bytes) of the UNIX socket NAME in the worker's scratch directory, whoever listens there.
+    of the child's end of that stream, ``{said:NAME}`` and ``{told:NAME}`` by those of the pipes that it writes and
+    reads, ``{listen:NAME}`` by that of the listening socket, ``{socket:NAME}`` by the path (under 108 bytes) of the
+    UNIX socket NAME in the worker's scratch directory, whoever listens there.
     """
 
     name: str
@@ -32,8 +33,15 @@ class ChildSpec:
     """Added to the worker's own environment."""
     streams: tuple[str, ...] = ()
     """Connected socket pairs: the child has one end, ``Child.streams`` the other."""
+    pipes: tuple[str, ...] = ()
+    """Pairs of pipes, for what is written byte by byte: a pipe joins small writes where a socket keeps each; the other
+    ends are in ``Child.pipes``."""
     listens: tuple[str, ...] = ()
     """UNIX sockets that accept connections before the child is started: nobody waits for its readiness."""
+    directory: Path | None = None
+    """Where it runs; None: where the worker does."""
+    makes: tuple[Path, ...] = ()
+    """Sockets that it makes by itself outside of the scratch directory; those that it leaves behind are removed."""
     output: Path | None = None
     """A file that standard output and error are appended to; None discards them. Standard input is empty."""
 
@@ -76,6 +84,10 @@ class Child(Protocol):
         """Non-blocking, connected sockets, which the caller closes; leaving the host closes those left open."""
 
     @property
+    def pipes(self) -> Mapping[str, tuple[BinaryIO, BinaryIO]]:
+        """Unbuffered: what the child says, what it is told; the caller closes them, as the streams."""
+
+    @property
     def exited(self) -> asyncio.Future[Exit]:
         """Done when the child has exited; its exception is WorkerLost when the worker has gone.
 
@@ -107,6 +119,15 @@ class Host(Protocol):
 
     async def start(self, spec: ChildSpec) -> Child:
         """Start a program. Raises Unusable, in one sentence, when it cannot be; then nothing of it is left."""
+
+    async def is_listening(self, socket: str) -> bool:
+        """Whether somebody listens at a UNIX socket, given as its absolute path or as ``{socket:NAME}``."""
+
+    async def listening(self, socket: str, who: str, deadline: Deadline) -> None:
+        """Wait until ``who`` listens at a socket. Raises DeadlineExceeded, and Unusable where nobody ever can."""
+
+    async def watch_listener(self, socket: str) -> asyncio.Future[None] | None:
+        """Done when whoever listens at ``socket``, an absolute path, has ended; None where that cannot be seen."""
 
     async def set_deadline(self, deadline: Deadline) -> None:
         """Replace the deadline of everything on this host, for an interactive shell say."""

@@ -150,6 +150,8 @@ class LocalWorker:
         match event["event"]:
             case "exited":
                 self.host.take_event(event)
+            case "gone":
+                self.host.take_gone(event["socket"])
             case "ending":
                 self._reason = event["reason"]
                 self.host.lose(WorkerLost(f"the worker (process {self._process.pid}) ended: {self._reason}"))

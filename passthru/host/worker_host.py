@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import signal
 import socket
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from passthru.deadline import Deadline
 from passthru.errors import DeadlineExceeded, PassthruError
@@ -40,11 +40,16 @@ class WorkerChild:
         self.number: int = reply["child"]
         self.pid: int = reply["pid"]
         self.argv: tuple[str, ...] = tuple(reply["argv"])
+        stream_ends, pipe_ends = descriptors[: len(spec.streams)], descriptors[len(spec.streams) :]
         self.streams: Mapping[str, socket.socket] = dict(
-            zip(spec.streams, (socket.socket(fileno=fd) for fd in descriptors), strict=True)
+            zip(spec.streams, (socket.socket(fileno=fd) for fd in stream_ends), strict=True)
         )
         for stream in self.streams.values():
             stream.setblocking(False)
+        self.pipes: Mapping[str, tuple[BinaryIO, BinaryIO]] = {
+            name: (os.fdopen(said, "rb", buffering=0), os.fdopen(told, "wb", buffering=0))
+            for name, said, told in zip(spec.pipes, pipe_ends[::2], pipe_ends[1::2], strict=True)
+        }
         self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self.exited.add_done_callback(retrieve)
 
@@ -70,9 +75,12 @@ class WorkerChild:
         return await self.kill()
 
     def close_streams(self) -> None:
-        """Close the streams that are still open."""
+        """Close the streams and pipes that are still open."""
         for stream in self.streams.values():
             stream.close()
+        for said, told in self.pipes.values():
+            said.close()
+            told.close()
 
 
 class WorkerHost:
@@ -86,6 +94,7 @@ class WorkerHost:
         self._tell = tell
         self._connection: Connection | None = None
         self._children: dict[int, WorkerChild] = {}
+        self._gone: dict[str, asyncio.Future[None]] = {}
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost.add_done_callback(retrieve)
 
@@ -125,8 +134,11 @@ class WorkerHost:
                 argv=list(spec.argv),
                 env=dict(spec.env),
                 streams=list(spec.streams),
+                pipes=list(spec.pipes),
                 listens=list(spec.listens),
-                output=None if spec.output is None else str(Path.cwd() / spec.output),
+                makes=[str(path) for path in spec.makes],
+                directory=None if spec.directory is None else str(spec.directory.absolute()),
+                output=None if spec.output is None else str(spec.output.absolute()),
             )
         except BaseException:
             # Cancelled or too late: the program may be running by now, or will be in a moment.
@@ -135,6 +147,18 @@ class WorkerHost:
                 self._discard(child)
             raise
         return started[0]
+
+    async def is_listening(self, socket: str) -> bool:
+        """Whether somebody listens at a UNIX socket, given as its absolute path or as ``{socket:NAME}``."""
+        answer = await self.ask("listening", "to look at a socket", socket=socket, wait=False)
+        return bool(answer["listening"])
+
+    async def listening(self, socket: str, who: str, deadline: Deadline) -> None:
+        """Wait until ``who`` listens at a socket. Raises DeadlineExceeded, and Unusable where nobody ever can."""
+        if self._connection is None:
+            raise PassthruError("asked a worker to look at a socket that is not connected yet")
+        where = "its socket" if socket.startswith("{") else socket
+        await self._connection.request("listening", f"{who} to listen at {where}", deadline, socket=socket, wait=True)
 
     async def ask(self, do: str, what: str, receive: Receiver | None = None, **arguments: object) -> Message:
         """Ask the worker ``what`` ("to start qemu"), within the host's deadline. Raises what a request raises."""
@@ -150,6 +174,17 @@ class WorkerHost:
         if self._connection is None:
             raise PassthruError(f"asked a worker {what} that is not connected yet")
         return await self._connection.request(do, f"the worker {what}", deadline, receive, **arguments)
+
+    async def watch_listener(self, socket: str) -> asyncio.Future[None] | None:
+        """Done when whoever listens at ``socket``, an absolute path, has ended; None where that cannot be seen."""
+        gone = self._gone.setdefault(socket, asyncio.get_running_loop().create_future())
+        answer = await self.ask("watch", "to watch a socket", socket=socket)
+        return gone if answer["processes"] else None
+
+    def take_gone(self, socket: str) -> None:
+        """A ``gone`` event of the worker."""
+        if not self._gone[socket].done():
+            self._gone[socket].set_result(None)
 
     def take_event(self, event: Message) -> None:
         """An ``exited`` event of the worker."""

@@ -57,6 +57,7 @@ def export(store: Store, entries: Sequence[Entry], path: Path, tell: Tell) -> No
                 names = [alias for alias in store.aliases() if (alias["kind"], alias["digest"]) in chosen]
                 _add_bytes(tar, "aliases.json", canonical(names).encode())
             stream.flush()
+            os.fchmod(stream.fileno(), 0o666 & ~_umask())  # mkstemp's file is for its maker alone
             os.fsync(stream.fileno())
         Path(name).replace(path)
     except OSError as error:
@@ -64,6 +65,12 @@ def export(store: Store, entries: Sequence[Entry], path: Path, tell: Tell) -> No
     finally:
         Path(name).unlink(missing_ok=True)
     tell(Progress(work, total, total, "bytes", finished=True))
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _add(tar: tarfile.TarFile, entry: Entry) -> None:

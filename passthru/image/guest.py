@@ -7,7 +7,7 @@ more time unpacking it than QEMU spends copying it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from passthru.events import Progress
 from passthru.image import cpio, module_index, modules, sysroot
 from passthru.image.debian import packages_root, pins_of
+from passthru.image.kbuild.provide import Provided, provide
 from passthru.image.recipe import load
 from passthru.image.tree import walk
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from passthru.errors import MissingCapability
     from passthru.events import Tell
     from passthru.image.kernel import Kernel
     from passthru.image.modules import Module
@@ -46,6 +48,10 @@ class GuestImage:
     modules: tuple[str, ...]
     pin: Mapping[str, Any]
     packages_pin: Mapping[str, Any]
+    built: Mapping[str, Any] = field(default_factory=dict)
+    """The modules that were built for it: recipe -> pin and facts (compiler, headers)."""
+    missing: Mapping[str, MissingCapability] = field(default_factory=dict)
+    """The optional modules that it lacks, and why."""
 
 
 def guest_image(recipe: str, kernel: Kernel, module_names: Sequence[str], store: Store, tell: Tell) -> Path:
@@ -55,7 +61,7 @@ def guest_image(recipe: str, kernel: Kernel, module_names: Sequence[str], store:
 
 def floor_image(store: Store, tell: Tell, *, arch: str = "amd64") -> Path:
     """The least initramfs that boots: its /init prints FIRST-LINE and powers off."""
-    return _build(load("floor"), None, (), (), arch, store, tell, None, False).path
+    return _build(load("floor"), None, Provided(()), (), arch, store, tell, None, False).path
 
 
 def build_guest(
@@ -65,24 +71,28 @@ def build_guest(
     store: Store,
     tell: Tell,
     *,
+    optional_modules: Sequence[str] = (),
     packages: Sequence[str] = (),
     packages_pin: Mapping[str, Any] | None = None,
     update: bool = False,
 ) -> GuestImage:
     """The image of the recipe ``name`` for ``kernel``, built once.
 
-    ``packages`` are further Debian packages that come in whole; ``packages_pin`` (of a lock file) settles the versions
-    of all. Raises Unusable: a module that the kernel lacks, what debian.packages_root() raises; UserMistake: no such
-    recipe.
+    Modules that the kernel lacks are built for it where images/modules has a recipe (kbuild.provide); of
+    ``optional_modules``, GuestImage.missing tells those that cannot be had. ``packages`` are further Debian packages
+    that come in whole; ``packages_pin`` (of a lock file) settles the versions of all. Raises Unusable: a module that
+    the kernel lacks, what debian.packages_root() raises; MissingCapability: one that cannot be built for it;
+    UserMistake: no such recipe.
     """
     chosen = load(name)
-    return _build(chosen, kernel, tuple(module_names), tuple(packages), kernel.arch, store, tell, packages_pin, update)
+    found = provide(kernel, module_names, store, tell, optional=optional_modules, update=update)
+    return _build(chosen, kernel, found, tuple(packages), kernel.arch, store, tell, packages_pin, update)
 
 
 def _build(
     chosen: Recipe,
     kernel: Kernel | None,
-    module_names: tuple[str, ...],
+    provided: Provided,
     packages: tuple[str, ...],
     arch: str,
     store: Store,
@@ -105,20 +115,23 @@ def _build(
         )
     extra = _extra(chosen, root, packages, arch, store, tell)
     # A kernel of Debian's is what its pin says; one of the user's may be built anew any time, so its modules are read.
-    loaded = modules.closure(kernel, module_names, tell) if kernel and kernel.pin is None else None
+    loaded = modules.closure(kernel, provided.names, tell, provided.built) if kernel and kernel.pin is None else None
     key: dict[str, str | Sequence[str]] = {
         "builder": _BUILDER,
         "recipe": chosen.identity,
         "packages": root.digest,
         "extra": extra.digest if extra else "",
-        "kernel": f"{kernel.release} {kernel.identity}" if kernel and module_names else "",
-        "asked": list(module_names),
+        "kernel": f"{kernel.release} {kernel.identity}" if kernel and provided.names else "",
+        "asked": list(provided.names),
         "modules": [f"{module.path} {sha256(module.data).hexdigest()}" for module in loaded or ()],
+        "built": [entry.digest for entry in provided.entries],
     }
 
     def build(tree: Path) -> Mapping[str, object]:
         tell(Progress(f"building {what}", 0, 1, "steps"))
-        found = modules.closure(kernel, module_names, tell) if kernel and loaded is None else loaded or []
+        found = loaded or []
+        if kernel and loaded is None:
+            found = modules.closure(kernel, provided.names, tell, provided.built)
         nodes = _nodes(chosen, root, extra) + _module_nodes(found, kernel)
         with (tree / "initrd.cpio").open("wb") as stream:
             cpio.write(stream, nodes)
@@ -126,7 +139,14 @@ def _build(
         return {"recipe": chosen.name, "modules": [module.name for module in found]}
 
     entry = store.entry("guest", key, build, tell, what=what)
-    return GuestImage(entry.path / "initrd.cpio", tuple(entry.facts["modules"]), entry.pin, root.pin)
+    return GuestImage(
+        path=entry.path / "initrd.cpio",
+        modules=tuple(entry.facts["modules"]),
+        pin=entry.pin,
+        packages_pin=root.pin,
+        built={made.facts["recipe"]: {"pin": made.pin, **made.facts} for made in provided.entries},
+        missing=provided.missing,
+    )
 
 
 def _extra(chosen: Recipe, root: Entry, packages: tuple[str, ...], arch: str, store: Store, tell: Tell) -> Entry | None:

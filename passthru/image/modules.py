@@ -7,10 +7,12 @@ neither Debian's packages nor a build tree carry a modules.dep.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from passthru.errors import Unusable
@@ -19,7 +21,7 @@ from passthru.image.elf import NotElf, modinfo
 from passthru.image.unpacking import decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from passthru.events import Tell
     from passthru.image.kernel import Kernel
@@ -44,22 +46,28 @@ def plain_name(name: str) -> str:
     return name.replace("-", "_")
 
 
-def closure(kernel: Kernel, names: Sequence[str], tell: Tell) -> list[Module]:
+def closure(
+    kernel: Kernel, names: Sequence[str], tell: Tell, built: Mapping[str, Path] = MappingProxyType({})
+) -> list[Module]:
     """The modules to load for ``names``, dependencies first; built-in ones need none.
 
-    Unusable names what the kernel has neither as a module nor built in.
+    ``built`` are modules made for this kernel apart from it: name -> file. Unusable names what the kernel has neither
+    as a module nor built in.
     """
     if not names:
         return []
-    if kernel.modules is None:
-        asked = ", ".join(names)
-        tell(Note(f"the kernel {kernel.source} comes without modules; {asked} is taken to be built in"))
-        return []
-    files = _files(kernel.modules)
-    builtin = _builtin(kernel.modules)
+    apart = {plain_name(name): str(path) for name, path in built.items()}
+    root = kernel.modules or Path("/")
+    files = {**(_files(root) if kernel.modules else {}), **apart}
+    builtin = _builtin(root) if kernel.modules else frozenset()
+    wanted = [plain_name(name) for name in names]
+    taken = [] if kernel.modules else [name for name in wanted if name not in apart]
+    if taken:
+        tell(Note(f"the kernel {kernel.source} comes without modules; {', '.join(taken)} is taken to be built in"))
     loaded: dict[str, Module] = {}
-    for name in names:
-        _load(plain_name(name), kernel, kernel.modules, files, builtin, loaded, ())
+    for name in wanted:
+        if name not in taken:
+            _load(name, kernel, root, files, builtin, loaded, ())
     return list(loaded.values())
 
 
@@ -68,6 +76,24 @@ def available(kernel: Kernel, name: str) -> bool:
     if kernel.modules is None:
         return False
     return plain_name(name) in _files(kernel.modules).keys() - _builtin(kernel.modules)
+
+
+def lacking(kernel: Kernel, names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that this kernel has neither as a module nor built in, as far as that can be told."""
+    if kernel.modules is None or not names:
+        return []
+    known = _files(kernel.modules).keys() | _builtin(kernel.modules)
+    return [name for name in names if plain_name(name) not in known]
+
+
+def any_module(kernel: Kernel) -> bytes | None:
+    """Some module of the kernel's own, decompressed, to compare others with; None if there is none."""
+    if kernel.modules is None:
+        return None
+    for path in _files(kernel.modules).values():
+        with contextlib.suppress(FileNotFoundError):
+            return _read(kernel.modules / path)
+    return None
 
 
 def _load(
@@ -97,7 +123,7 @@ def _load(
     before, after = _soft(told.get("softdep", []))
     for other in (*(soft for soft in before if soft in files), *depends):
         _load(other, kernel, root, files, builtin, loaded, (*above, name))
-    shown = files[name]
+    shown = f"extra/{name}.ko" if Path(files[name]).is_absolute() else files[name]
     if not shown.startswith(("kernel/", *(f"{place}/" for place in _UNLISTED))):
         shown = f"kernel/{shown}"  # a build tree's modules are where `make modules_install` would put them
     kept = tuple(other for other in depends if other not in builtin)

@@ -110,7 +110,12 @@ def kvm_trouble(
 
     work = "trying KVM with a short guest"
     tell(Progress(work))
-    trouble = first_line_under(qemu, kvm(), kernel.image, floor(), seconds)
+    try:
+        initrd = floor()
+    except Unusable as error:  # a cache that was filled where there is no KVM, on a machine without network
+        tell(Progress(work, finished=True))
+        return f"the short guest that tries it cannot be made: {error}"
+    trouble = first_line_under(qemu, kvm(), kernel.image, initrd, seconds)
     tell(Progress(work, finished=True))
     remember(store, qemu, kernel, trouble)
     return trouble

@@ -11,6 +11,7 @@ Figures behind the defaults: x86-64 under TCG, a Debian 6.1 cloud kernel, to the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -41,8 +42,9 @@ MESSAGE_TIMEOUT_MS = 60_000
 _SERIAL_CONSOLE = {"x86_64": "ttyS0", "i386": "ttyS0", "aarch64": "ttyAMA0", "arm": "ttyAMA0"}
 
 # The crypto layer tests itself at each boot (0.2 s), and a kernel on one processor rewrites all its locks (0.08 s).
-# Neither is judged; a kernel that knows a word no more ignores it.
-_QUICK = {"x86_64": ("cryptomgr.notests", "noreplace-smp")}
+# Neither is judged; a kernel that knows a word no more ignores it. And on a busy machine an emulated timer may be late,
+# which the kernel's test of it takes for broken hardware: it panics.
+_QUICK = {"x86_64": ("cryptomgr.notests", "noreplace-smp", "no_timer_check")}
 
 Chardev = Callable[[str], str]
 """From a stream's name to the value of -chardev that carries it; its id is the name."""
@@ -90,20 +92,20 @@ class Vm:
 
 
 def vfio_user(
-    name: str, socket: str, *, slot: str = DEVICE_SLOT, dma: bool = True, timeout_ms: int = MESSAGE_TIMEOUT_MS
+    name: str, socket: str, *, slot: str = DEVICE_SLOT, dma: bool = True, properties: Mapping[str, Any] | None = None
 ) -> Device:
-    """A device that a server provides at the worker's socket ``socket``; its id is ``name``.
+    """A device that a server provides at ``socket``, one of the worker's or a path from /; its id is ``name``.
 
     ``dma``: it reaches into guest memory, which is then shared with the server (costs 0.05 s of a boot, since shared
-    memory has no huge pages). Source: QEMU's hw/vfio-user/pci.c.
+    memory has no huge pages). ``properties`` are further ones, over those set here. Source: QEMU's hw/vfio-user/pci.c.
     """
-    properties = {
+    ours = {
         "id": name,
         "addr": slot,
-        "socket": {"type": "unix", "path": f"{{socket:{socket}}}"},
-        "x-msg-timeout": timeout_ms,
+        "socket": {"type": "unix", "path": socket if socket.startswith("/") else f"{{socket:{socket}}}"},
+        "x-msg-timeout": MESSAGE_TIMEOUT_MS,
     }
-    return Device("vfio-user-pci", properties, shares_memory=dma)
+    return Device("vfio-user-pci", {**ours, **(properties or {})}, shares_memory=dma)
 
 
 def vfio_pci(name: str, *, slot: str = DEVICE_SLOT, **properties: Any) -> Device:
@@ -125,6 +127,19 @@ def streams(vm: Vm) -> tuple[str, ...]:
 def by_descriptor(name: str) -> str:
     """A stream as an inherited, connected socket; for a worker's child."""
     return f"socket,id={name},fd={{stream:{name}}}"
+
+
+def by_pipes(name: str) -> str:
+    """A stream as a pair of inherited pipes. They join the writes of single bytes of which an emulated UART makes its
+    output, where a socket is full after some hundreds: then the guest's kernel gives up on its UART, and bytes are
+    lost.
+    """
+    return f"file,id={name},path=/proc/self/fd/{{said:{name}}},input-path=/proc/self/fd/{{told:{name}}}"
+
+
+def takes_pipes(qemu: Qemu) -> bool:
+    """Whether this QEMU takes a pair of pipes: ``input-path`` of its file chardev is there from 8.1 on."""
+    return tuple(int(number) for number in re.findall(r"\d+", qemu.version)[:2]) >= (8, 1)
 
 
 def guest_argv(qemu: Qemu, accelerator: Accelerator, vm: Vm, chardev: Chardev = by_descriptor) -> tuple[str, ...]:

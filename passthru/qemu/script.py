@@ -30,9 +30,12 @@ set -eu
 
 work=$(mktemp -d /tmp/passthru.XXXXXX)
 children=
+vm=
+# QEMU first: one whose companion has just died may wait for its answer for a minute.
 end() {{
     status=$?
     trap - EXIT
+    [ -z "$vm" ] || {{ kill "$vm" 2>/dev/null && wait "$vm"; }} || :
     [ -z "$children" ] || kill $children 2>/dev/null || :
     wait
     rm -rf "$work"
@@ -64,7 +67,6 @@ exec 3<&0
 {qemu} <&3 3<&- &
 vm=$!
 exec 3<&-
-children="$children $vm"
 status=0
 wait "$vm" || status=$?
 exit "$status"
@@ -83,6 +85,10 @@ class Companion:
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    directory: str | None = None
+    """Where it runs; None: where the script does."""
+    socket: str | None = None
+    """The path where it listens, where that is none of the script's own."""
 
 
 def by_hand(name: str) -> str:
@@ -109,7 +115,12 @@ def _companion(companion: Companion) -> str:
     argv = _listening_by_path(companion.argv)
     name = shlex.quote(companion.name)
     waits = [f'listening {name} "$!" {_word(f"{{socket:{socket}}}")}\n' for socket in _SOCKET.findall(" ".join(argv))]
-    return _COMPANION.format(command=_command(argv, companion.env), waits="".join(waits))
+    if companion.socket is not None:
+        waits.append(f'listening {name} "$!" {shlex.quote(companion.socket)}\n')
+    command = _command(argv, companion.env)
+    if companion.directory is not None:
+        command = f"(cd {shlex.quote(companion.directory)} && exec {command})"
+    return _COMPANION.format(command=command, waits="".join(waits))
 
 
 def _listening_by_path(argv: Sequence[str]) -> list[str]:

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def listener() -> Iterator[Tell]:
-    """A listener for standard output."""
+def listener(*, brief: bool = False) -> Iterator[Tell]:
+    """A listener for standard output; ``brief`` for several runs, of which only the verdicts matter."""
     if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from passthru.report.terminal import Terminal
 
-        with Terminal() as terminal:
+        with Terminal(brief=brief) as terminal:
             yield terminal
     else:
         from passthru.report.lines import Lines
 
-        yield Lines()
+        yield Lines(brief=brief)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from passthru.check.finding import Verdict
@@ -26,23 +28,28 @@ def write(path: Path, outcomes: Iterable[Outcome]) -> None:
     from junitparser import JUnitXml
 
     document = JUnitXml("passthru")
+    times: Counter[str] = Counter()
     for outcome in outcomes:
-        document.add_testsuite(_suite(outcome))
+        # Suites of one name would be merged: repeats are numbered.
+        times[outcome.scenario] += 1
+        number = times[outcome.scenario]
+        document.add_testsuite(_suite(outcome.scenario if number == 1 else f"{outcome.scenario}#{number}", outcome))
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         document.write(str(aside), pretty=True)
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
         reason = error.strerror or str(error)
         raise Unusable(f"cannot write the JUnit file {path}: {reason}; name another one with --junit FILE") from error
 
 
-def _suite(outcome: Outcome) -> TestSuite:
+def _suite(name: str, outcome: Outcome) -> TestSuite:
     from junitparser import TestSuite
 
-    suite = TestSuite(outcome.scenario)
+    suite = TestSuite(name)
     for name, value in outcome.used.items():
         suite.add_property(name, _printable(value))
     for judgement in outcome.judgements:

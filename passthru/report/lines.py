@@ -3,83 +3,66 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from passthru.check.finding import Verdict
 from passthru.events import Event, Note, Progress
-from passthru.run.events import CheckEnded, PhaseEnded, RunEnded, RunStarted
+from passthru.report.words import closing_line, judgement_lines, label_of
+from passthru.run.events import CheckEnded, OfRun, PhaseEnded, RunEnded, RunStarted
 
 if TYPE_CHECKING:
-    from passthru.run.outcome import Judgement, Outcome
-
-WORDS = {Verdict.PASSED: "passed", Verdict.FAILED: "FAILED", Verdict.SKIPPED: "skipped", Verdict.ERROR: "ERROR"}
-
-
-def judgement_lines(judgement: Judgement) -> list[str]:
-    """A judgement as lines: verdict, check and summary; the details only where it did not pass."""
-    finding = judgement.finding
-    summary, *rest = finding.summary.splitlines() or [""]
-    lines = [f"{WORDS[finding.verdict]:<8} {judgement.check:<14} {judgement.seconds:5.2f} s  {summary}"]
-    if finding.verdict is not Verdict.PASSED:
-        lines += [f"         {line}" for text in (*rest, *finding.details) for line in text.splitlines()]
-    return lines
-
-
-def closing_line(outcome: Outcome, seconds: float, directory: Path) -> str:
-    """The verdict of a run in one line."""
-    where = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
-    if not outcome.judgements and not outcome.interrupted:
-        return f"{outcome.scenario}: nothing judged in {seconds:.1f} s, see {where}"
-    counts = [
-        f"{number} {verdict.value}"
-        for verdict in Verdict
-        if (number := sum(judgement.finding.verdict is verdict for judgement in outcome.judgements))
-    ]
-    verdict = "interrupted" if outcome.interrupted else _verdict_words(outcome)
-    return (
-        f"{outcome.scenario}: {verdict} ({', '.join(counts) or 'nothing judged'}) in {seconds:.1f} s, see {where}"
-    )
-
-
-def _verdict_words(outcome: Outcome) -> str:
-    match outcome.verdict():
-        case Verdict.PASSED:
-            return "PASSED"
-        case Verdict.FAILED:
-            return "FAILED"
-        case _:
-            return "NOT JUDGED"
+    from passthru.run.outcome import Judgement
 
 
 class Lines:
-    """Listens to events and prints them as lines; progress only at each tenth."""
+    """Listens to events and prints them as lines; progress only at each tenth.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    ``brief``: of several runs, only what did not pass and the verdicts, each line with its run.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, brief: bool = False) -> None:
         self._stream = stream or sys.stdout
-        self._directory = Path()
+        self._brief = brief
+        self._directories: dict[str, Path] = {}
         self._tenths: dict[str, int] = {}
+        self._noted: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Listen to one event."""
+        run = ""
+        if isinstance(event, OfRun):
+            run, event = event.run, event.event
         match event:
             case RunStarted():
-                self._directory = event.directory
-                self._print(f"{event.scenario}: {event.summary}")
+                self._directories[run] = event.directory
+                self._print("" if self._brief else f"{event.scenario}: {event.summary}")
             case Note():
-                self._print(f"note     {event.text}")
-            case PhaseEnded(text=text) if text:
+                self._note(event.text)
+            case PhaseEnded(text=text) if text and not self._brief:
                 self._print(f"{event.phase:<8} {text} ({event.seconds:.2f} s)")
             case Progress():
                 self._progress(event)
             case CheckEnded():
-                for line in judgement_lines(event.judgement):
-                    self._print(line)
+                self._judged(run, event.judgement)
             case RunEnded():
-                self._print(closing_line(event.outcome, event.seconds, self._directory))
+                line = closing_line(event.outcome, event.seconds, self._directories.pop(run, Path()))
+                self._print(line)
             case _:
                 pass
+
+    def _judged(self, run: str, judgement: Judgement) -> None:
+        if self._brief and judgement.finding.verdict is Verdict.PASSED:
+            return
+        for line in judgement_lines(judgement):
+            self._print(f"{label_of(run)}: {line}" if self._brief else line)
+
+    def _note(self, text: str) -> None:
+        if not self._brief or text not in self._noted:
+            self._noted.add(text)
+            self._print(f"note     {text}")
 
     def _progress(self, event: Progress) -> None:
         if event.finished:
@@ -92,4 +75,11 @@ class Lines:
             self._print(f"{f'{tenth * 10} %':<8} {event.work}")
 
     def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        if line:
+            try:
+                print(line, file=self._stream, flush=True)
+            except BrokenPipeError:
+                # Reports only listen: a reader that went away (`| head -1`) changes no verdict.
+                nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -15,12 +15,13 @@ from rich.text import Text
 from passthru.check.finding import Verdict
 from passthru.events import Event, Note
 from passthru.events import Progress as Work
-from passthru.report.lines import closing_line, judgement_lines
+from passthru.report.words import closing_line, judgement_lines, label_of
 from passthru.run.events import (
     CheckEnded,
     CheckStarted,
     HandoverEnded,
     HandoverStarted,
+    OfRun,
     PhaseEnded,
     PhaseStarted,
     RunEnded,
@@ -35,16 +36,16 @@ MARKS = {Verdict.PASSED: "✔", Verdict.FAILED: "✘", Verdict.SKIPPED: "○", V
 
 
 class Terminal:
-    """Listens to events and shows them with rich; a context, as it owns the screen's last lines."""
+    """Listens to events and shows them with rich; a context, as it owns the screen's last lines.
 
-    def __init__(self, console: Console | None = None) -> None:
+    ``brief``: of several runs, only what did not pass and the verdicts, each line with its run.
+    """
+
+    def __init__(self, console: Console | None = None, *, brief: bool = False) -> None:
         self._console = console or Console(highlight=False)
+        self._brief = brief
         self._now = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=self._console
         )
         self._works = Progress(
             TextColumn("  {task.description}"),
@@ -53,12 +54,10 @@ class Terminal:
             console=self._console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._doing: TaskID | None = None
-        self._directory = Path()
-        self._live = Live(self._view(), console=self._console, transient=True, refresh_per_second=8)
-
-    def _view(self) -> RenderableType:
-        return Group(self._now, self._works)
+        self._doing: dict[str, TaskID] = {}
+        self._directories: dict[str, Path] = {}
+        self._noted: set[str] = set()
+        self._live = Live(Group(self._now, self._works), console=self._console, transient=True, refresh_per_second=8)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -69,18 +68,22 @@ class Terminal:
 
     def __call__(self, event: Event) -> None:
         """Listen to one event."""
+        run = ""
+        if isinstance(event, OfRun):
+            run, event = event.run, event.event
         match event:
             case RunStarted():
-                self._directory = event.directory
-                self._console.print(Text.assemble((event.scenario, "bold"), f"  {event.summary}"))
+                self._directories[run] = event.directory
+                if not self._brief:
+                    self._print((event.scenario, "bold"), f"  {event.summary}")
             case PhaseStarted():
-                self._do(event.text)
+                self._do(run, event.text)
             case CheckStarted():
-                self._do(f"check {event.check}")
-            case PhaseEnded(text=text) if text:
-                self._console.print(Text.assemble(("  • ", "blue"), f"{text} ", (f"{event.seconds:.2f} s", "dim")))
+                self._do(run, f"check {event.check}")
+            case PhaseEnded(text=text) if text and not self._brief:
+                self._print(("  • ", "blue"), f"{text} ", (f"{event.seconds:.2f} s", "dim"))
             case Note():
-                self._console.print(Text.assemble(("  • ", "yellow"), event.text))
+                self._note(event.text)
             case HandoverStarted():
                 self._live.stop()
             case HandoverEnded():
@@ -89,18 +92,29 @@ class Terminal:
             case Work():
                 self._work(event)
             case CheckEnded():
-                self._judged(event.judgement)
+                self._judged(run, event.judgement)
             case RunEnded():
-                style = STYLES[event.outcome.verdict()] if event.outcome.judgements else "default"
-                line = closing_line(event.outcome, event.seconds, self._directory)
-                self._console.print(Text(line, style=style), soft_wrap=True)
+                self._ended(run, event)
             case _:
                 pass
 
-    def _do(self, text: str) -> None:
-        if self._doing is not None:
-            self._now.remove_task(self._doing)
-        self._doing = self._now.add_task(escape(text), total=None)
+    def _ended(self, run: str, event: RunEnded) -> None:
+        if run in self._doing:
+            self._now.remove_task(self._doing.pop(run))
+        style = STYLES[event.outcome.verdict()] if event.outcome.judgements else "default"
+        line = closing_line(event.outcome, event.seconds, self._directories.pop(run, Path()))
+        self._print((line, style))
+
+    def _do(self, run: str, text: str) -> None:
+        if run in self._doing:
+            self._now.remove_task(self._doing[run])
+        told = f"{label_of(run)}: {text}" if self._brief else text
+        self._doing[run] = self._now.add_task(escape(told), total=None)
+
+    def _note(self, text: str) -> None:
+        if not self._brief or text not in self._noted:
+            self._noted.add(text)
+            self._print(("  • ", "yellow"), text)
 
     def _work(self, event: Work) -> None:
         task = self._tasks.get(event.work)
@@ -112,14 +126,19 @@ class Terminal:
             task = self._tasks[event.work] = self._works.add_task(escape(event.work), total=event.total, amount="")
         self._works.update(task, completed=event.done, total=event.total, amount=_amount(event))
 
-    def _judged(self, judgement: Judgement) -> None:
+    def _judged(self, run: str, judgement: Judgement) -> None:
         verdict = judgement.finding.verdict
+        if self._brief and verdict is Verdict.PASSED:
+            return
         first, *rest = judgement_lines(judgement)
         _, _, said = first.partition(judgement.check)
-        style = STYLES[verdict]
-        self._console.print(Text.assemble((f"  {MARKS[verdict]} {judgement.check}", style), said), soft_wrap=True)
+        where = f"{label_of(run)}: " if self._brief else ""
+        self._print((f"  {MARKS[verdict]} {where}{judgement.check}", STYLES[verdict]), said)
         for line in rest:
-            self._console.print(Text(line), soft_wrap=True)
+            self._print(line)
+
+    def _print(self, *parts: str | tuple[str, str]) -> None:
+        self._console.print(Text.assemble(*parts), soft_wrap=True)
 
 
 def _amount(event: Work) -> str:

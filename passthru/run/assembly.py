@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From a plan to the programs that the worker starts: device servers and QEMU. Nothing is started here."""
+"""From a plan to QEMU with its guest, as the worker starts it. Nothing is started here."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from passthru.check.context import AssignedDevice
 from passthru.host import ChildSpec
-from passthru.host.python import lean_command
-from passthru.qemu.argv import Vm, command_line, guest_argv, streams, vfio_user
+from passthru.qemu.argv import (
+    SERIAL,
+    Vm,
+    by_descriptor,
+    by_pipes,
+    command_line,
+    guest_argv,
+    streams,
+    takes_pipes,
+    vfio_user,
+)
+from passthru.run.companions import socket_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from passthru.run.directory import RunDirectory
     from passthru.run.plan import Plan
 
@@ -29,43 +40,30 @@ def machine(plan: Plan) -> Vm:
         machine=guest.machine,
         memory_mib=guest.memory,
         cpus=guest.cpus,
-        devices=tuple(vfio_user(name, name, slot=device.address) for name, device in devices),
+        devices=tuple(
+            vfio_user(name, socket_of(name, device), slot=device.address, properties=device.properties)
+            for name, device in devices
+        ),
+        extra=guest.qemu_args,
     )
 
 
-def qemu_child(plan: Plan, directory: RunDirectory) -> ChildSpec:
-    """QEMU with the guest."""
+def qemu_child(plan: Plan, directory: RunDirectory, arguments: Sequence[str] = ()) -> ChildSpec:
+    """QEMU with the guest; ``arguments`` are further ones, for a person who looks on."""
     vm = machine(plan)
+    pipes = (SERIAL,) if takes_pipes(plan.qemu) else ()
+
+    def chardev(name: str) -> str:
+        return by_pipes(name) if name in pipes else by_descriptor(name)
+
     return ChildSpec(
         name=QEMU,
-        argv=guest_argv(plan.qemu, plan.accelerator, vm),
+        argv=(*guest_argv(plan.qemu, plan.accelerator, vm, chardev), *arguments),
         env=plan.qemu.env,
-        streams=streams(vm),
+        streams=tuple(name for name in streams(vm) if name not in pipes),
+        pipes=pipes,
         output=directory.output(QEMU),
     )
-
-
-def companions(plan: Plan, directory: RunDirectory) -> tuple[ChildSpec, ...]:
-    """A device server for each device that is a model."""
-    return tuple(
-        ChildSpec(
-            name=name,
-            argv=(
-                *server_command(plan, name),
-                *("--trace", str(directory.trace(name))),
-                *("--listen-fd", f"{{listen:{name}}}"),
-            ),
-            listens=(name,),
-            output=directory.output(name),
-        )
-        for name in plan.scenario.device
-    )
-
-
-def server_command(plan: Plan, name: str) -> tuple[str, ...]:
-    """The command of the device server of ``name``, without the socket that it listens at."""
-    device = plan.scenario.device[name]
-    return lean_command("passthru.emulation", device.model, "--options", json.dumps(device.options))
 
 
 def assigned_devices(plan: Plan) -> dict[str, AssignedDevice]:

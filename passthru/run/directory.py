@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SCENARIO = "scenario.json"
 LOCK = "lock.json"
+TRACE_SUFFIX = ".vfio-user"
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,18 @@ class RunDirectory:
         """Everything that was said over QMP."""
         return self.path / "qmp.log"
 
+    @property
+    def qemu_trace(self) -> Path:
+        """QEMU's trace events, where some were asked for."""
+        return self.path / "qemu-trace.log"
+
     def output(self, child: str) -> Path:
         """What the child process ``child`` printed."""
         return self.path / f"{child}.log"
 
     def trace(self, device: str) -> Path:
         """The vfio-user messages of ``device``."""
-        return self.path / f"{device}.vfio-user"
+        return self.path / f"{device}{TRACE_SUFFIX}"
 
 
 def is_run_directory(path: Path) -> bool:

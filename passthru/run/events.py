@@ -74,6 +74,15 @@ class HandoverEnded(Event):
 
 
 @dataclass(frozen=True)
+class OfRun(Event):
+    """An event of one run among several, by the name of its run directory."""
+
+    kind: ClassVar[str] = "of-run"
+    run: str
+    event: Event
+
+
+@dataclass(frozen=True)
 class RunEnded(Event):
     """A run ended with an outcome; ``seconds`` is its whole length."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from passthru.check.context import Context
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from passthru.check.context import AssignedDevice, Guest
+    from passthru.check.machine import Machine
     from passthru.check.options import CheckOptions
     from passthru.deadline import Deadline
+    from passthru.errors import MissingCapability
     from passthru.events import Tell
     from passthru.scenario.models import Scenario
 
@@ -35,6 +37,10 @@ class Judging:
     deadline: Deadline
     tell: Tell
     judgements: list[Judgement]
+    machine: Machine | None = None
+    """The hand on the guest's machine, for the checks that take its devices out, or reboot it."""
+    missing: Mapping[str, MissingCapability] = field(default_factory=dict)
+    """The kernel modules that the guest could not be given, and why."""
 
     async def all(self) -> None:
         """Run every check; once the guest is gone, the rest can no longer be judged."""
@@ -60,6 +66,11 @@ class Judging:
             device=self.devices[spec.device] if spec.device else None,
             deadline=limit,
             tell=self.tell,
+            machine=self.machine,
+            devices=self.devices,
+            checks=self.scenario.check,
+            missing=self.missing,
+            passed=[each.check for each in self.judgements if each.finding.verdict is Verdict.PASSED],
         )
         try:
             async with limit.waiting_for(f"the check {check}"):

@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from passthru.check import registry
 from passthru.errors import Unusable, UserMistake
+from passthru.scenario import device_models
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from passthru.image.kernel import Kernel
     from passthru.run.plan import Plan
+    from passthru.scenario.models import DeviceSpec, Scenario
 
 FORMAT = 1
 
@@ -26,6 +30,7 @@ class Pins:
     qemu: Mapping[str, Any] | None = None
     kernel: Mapping[str, Any] | None = None
     packages: Mapping[str, Any] | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_lock(path: Path, plan: Plan) -> None:
@@ -35,8 +40,14 @@ def write_lock(path: Path, plan: Plan) -> None:
         "format": FORMAT,
         "qemu": plan.qemu.pin,
         "kernel": {"source": kernel.source, "release": kernel.release, "identity": kernel.identity, "root": kernel.pin},
-        "image": {"pin": plan.image.pin, "packages": plan.image.packages_pin, "modules": plan.image.modules},
+        "image": {
+            "pin": plan.image.pin,
+            "packages": plan.image.packages_pin,
+            "modules": plan.image.modules,
+            "built": plan.image.built,
+        },
         "accelerator": plan.accelerator.name,
+        "code": _code(plan.scenario),
     }
     path.write_text(json.dumps(lock, indent=2) + "\n")
 
@@ -47,9 +58,31 @@ def read_pins(path: Path) -> Pins:
         lock = json.loads(path.read_bytes())
         if lock["format"] != FORMAT:
             raise UserMistake(f"{path}: is a lock file of another passthru (format {lock['format']}); run its scenario")
-        return Pins(qemu=lock["qemu"], kernel=lock["kernel"], packages=lock["image"]["packages"])
+        packages, code = lock["image"]["packages"], dict(lock.get("code", {}))
+        return Pins(qemu=lock["qemu"], kernel=lock["kernel"], packages=packages, code=code)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserMistake(f"{path}: is no lock file of a run: {error}; run the scenario by its name") from error
+
+
+def demand_same_code(scenario: Scenario, code: Mapping[str, str]) -> None:
+    """Raise Unusable where a model or check of the user's own is not the one that a lock file names."""
+    for file, digest in _code(scenario).items():
+        if file in code and digest != code[file]:
+            raise Unusable(
+                f"{file} has changed since the run that is to be repeated (sha256 {digest[:12]}, then"
+                f" {code[file][:12]}); bring it back, or run the scenario itself"
+            )
+
+
+def _code(scenario: Scenario) -> dict[str, str]:
+    """The user's files that models and checks come from, with their sha256. Raises UserMistake, OSError."""
+    files = {file for device in scenario.device.values() if not device.companion for file in _files(device)}
+    files |= {file for check in scenario.check.values() for file in registry.files(check.use)}
+    return {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in sorted(files)}
+
+
+def _files(device: DeviceSpec) -> tuple[str, ...]:
+    return device_models.locate(device.model).files
 
 
 def demand_same(kernel: Kernel, pin: Mapping[str, Any]) -> None:

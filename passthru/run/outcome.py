@@ -82,4 +82,6 @@ def blame(trouble: GuestTrouble, subject: Collection[str]) -> Finding:
     if trouble.culprit in subject:
         return Finding(Verdict.FAILED, str(trouble))
     tested = ", ".join(sorted(subject))
-    return Finding(Verdict.ERROR, f"could not judge, as the {trouble.culprit} is not the subject ({tested}): {trouble}")
+    return Finding(
+        Verdict.ERROR, f"could not judge the {tested}, as something else broke ({trouble.culprit}): {trouble}"
+    )

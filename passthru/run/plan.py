@@ -6,12 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from passthru.check.again import strangers
+from passthru.errors import UserMistake
 from passthru.image import kernel as kernels
 from passthru.image.guest import GuestImage, build_guest, floor_image
 from passthru.image.modules import available
 from passthru.qemu import accelerator as accelerators
 from passthru.qemu import find as qemus
-from passthru.run.lock import demand_same
+from passthru.run.lock import demand_same, demand_same_code
 
 if TYPE_CHECKING:
     from passthru.events import Tell
@@ -50,7 +52,10 @@ def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = Fals
     Blocks. Raises Unusable, UserMistake.
     """
     guest = request.scenario.guest
+    if wrong := strangers(request.scenario.check):
+        raise UserMistake("\n".join(wrong))
     pins = request.pins
+    demand_same_code(request.scenario, pins.code)
     needs = sorted({QEMU_DEVICES[device.bus] for device in request.scenario.device.values()})
     if pins.qemu is not None:
         qemu = qemus.pinned(pins.qemu, store, tell)
@@ -61,6 +66,15 @@ def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = Fals
     if pins.kernel is not None:
         demand_same(kernel, pins.kernel)
     modules = (*(name for name in LINE_MODULES if available(kernel, name)), *guest.modules)
-    image = build_guest(guest.image, kernel, modules, store, tell, packages_pin=pins.packages, update=update)
+    image = build_guest(
+        guest.image,
+        kernel,
+        modules,
+        store,
+        tell,
+        optional_modules=tuple(sorted({name for check in request.scenario.check.values() for name in check.modules})),
+        packages_pin=pins.packages,
+        update=update,
+    )
     accelerator = accelerators.choose(guest.accel, qemu, kernel, lambda: floor_image(store, tell), store, tell)
     return Plan(request.scenario, qemu, kernel, image, accelerator)

@@ -1,55 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One run: plan, set up, boot, judge, take down, write the run directory."""
+"""Many runs: all are prepared first, one after the other, and then performed, several at once where asked."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import json
-import time
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from passthru.check.finding import Finding, Verdict
-from passthru.deadline import Deadline
-from passthru.errors import GuestTrouble, PassthruError, Unusable, UserMistake
-from passthru.events import Event, Note, Tell, tell_nobody
+from passthru.errors import PassthruError
+from passthru.events import Event, Tell, tell_nobody
 from passthru.image.store import Store
-from passthru.qemu import accelerator as accelerators
-from passthru.run.assembly import assigned_devices, machine
 from passthru.run.directory import RunDirectory, create
-from passthru.run.events import CheckEnded, PhaseEnded, PhaseStarted, RunEnded, RunStarted
-from passthru.run.handover import hand_over
-from passthru.run.judging import Judging
-from passthru.run.lock import write_lock
-from passthru.run.outcome import Judgement, Outcome, blame
-from passthru.run.plan import make_plan
-from passthru.run.script import write_script
+from passthru.run.events import OfRun
+from passthru.run.handles import Handles
+from passthru.run.one_run import After, OneRun
+from passthru.run.plan import Plan, make_plan
 from passthru.run.signals import run_async
-from passthru.run.stage import set_up
-from passthru.scenario.loading import resolved
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from passthru.run.plan import Plan
-    from passthru.run.stage import Stage
+    from passthru.run.outcome import Outcome
     from passthru.run.what import Request
-
-RUN = "run"
-"""The id and kind of the judgement that stands for the run itself, where it broke off outside of a check."""
-
-
-class After(Enum):
-    """What follows once the guest is up."""
-
-    CHECKS = "checks"
-    CHECKS_THEN_SHELL_ON_FAILURE = "checks, then the shell if one failed"
-    SHELL = "shell"
-
 
 Reports = Callable[[RunDirectory], AbstractContextManager[Tell]]
 """Gives the listener that reports on one run into its run directory."""
@@ -57,148 +34,117 @@ Reports = Callable[[RunDirectory], AbstractContextManager[Tell]]
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs requests one after the other, each into a run directory of its own below ``runs``."""
+    """Runs requests, each into a run directory of its own below ``runs``; ``jobs`` at once."""
 
     runs: Path
     reports: Reports
     tell: Tell = tell_nobody
     after: After = After.CHECKS
+    jobs: int = 1
+    handles: Handles = field(default_factory=Handles)
     store: Store = field(default_factory=Store)
 
-    def run(self, request: Request) -> Outcome:
-        """Run one request to its end; raises UserMistake, KeyboardInterrupt, and Unusable where the run
-        directory cannot be written. Everything else that goes wrong is part of the outcome."""
-        directory = create(self.runs.absolute(), request.scenario.name)
-        with self.reports(directory) as report:
+    def run(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Run all ``requests`` to their ends; an interruption is the outcome of those that had not ended.
 
-            def tell(event: Event) -> None:
-                report(event)
-                self.tell(event)
+        Raises UserMistake, and Unusable where a run directory cannot be written; everything else that goes wrong is
+        part of an outcome.
+        """
+        planner = Planner(self.store)
+        slots = [_Slot(request) for request in requests]
+        with contextlib.ExitStack() as stack:
+            for slot in slots:
+                stack.callback(slot.close)
+            try:
+                for slot in slots:
+                    # What has to be fetched or built is, before the first guest boots; the rest is a matter of files.
+                    if not planner.knows(slot.request):
+                        self._start(slot, planner)
+                run_async(self._perform(slots, planner))
+            except KeyboardInterrupt:
+                for slot in slots:
+                    slot.interrupt()
+        return [slot.outcome for slot in slots if slot.outcome is not None]
 
-            return _Run(request, directory, tell, self.after, self.store).whole()
+    def _start(self, slot: _Slot, planner: Planner) -> OneRun:
+        directory = create(self.runs.absolute(), slot.request.scenario.name)
+        report = slot.reports.enter_context(self.reports(directory))
+
+        def tell(event: Event) -> None:
+            report(event)
+            self.tell(OfRun(directory.path.name, event))
+
+        slot.run = OneRun(slot.request, directory, tell, self.handles)
+        slot.run.prepare(planner.plan)
+        return slot.run
+
+    async def _perform(self, slots: Sequence[_Slot], planner: Planner) -> None:
+        at_once = max(1, min(self.jobs, len(slots)))
+        free = asyncio.Semaphore(at_once)
+
+        async def one(slot: _Slot) -> None:
+            async with free:
+                run = slot.run or self._start(slot, planner)
+                await run.perform(self.store, self.after, load(at_once))
+                slot.close()
+
+        tasks = [asyncio.create_task(one(slot)) for slot in slots]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Run:
-    """One run on its way."""
+class _Slot:
+    """One request on its way to an outcome."""
 
-    def __init__(self, request: Request, directory: RunDirectory, tell: Tell, after: After, store: Store) -> None:
-        self._request = request
-        self._scenario = request.scenario
-        self._directory = directory
-        self._tell = tell
-        self._after = after
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.run: OneRun | None = None
+        self.outcome: Outcome | None = None
+        self.reports = contextlib.ExitStack()
+
+    def interrupt(self) -> None:
+        """What had not ended never will; what had not begun has no outcome."""
+        if self.run is not None and self.outcome is None:
+            self.run.interrupted = True
+
+    def close(self) -> None:
+        """Take the outcome, and close the run's reports."""
+        if self.run is not None and self.outcome is None:
+            self.outcome = self.run.finish()
+        self.reports.close()
+
+
+class Planner:
+    """Makes the plan of each request; equal ones share it, so that a hundred repeats are prepared once."""
+
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._judgements: list[Judgement] = []
-        self._used: dict[str, str] = {}
+        self._plans: list[tuple[Request, Plan | PassthruError]] = []
 
-    def whole(self) -> Outcome:
-        began = time.monotonic()
-        scenario = self._scenario
-        self._tell(RunStarted(scenario.name, scenario.summary, self._directory.path))
-        interrupted = False
+    def knows(self, request: Request) -> bool:
+        """Whether the plan of ``request`` is made already, or could not be."""
+        return any(known == request for known, _ in self._plans)
+
+    def plan(self, request: Request, tell: Tell) -> Plan:
+        """The plan of ``request``; blocks. Raises what make_plan() raises, again for an equal request."""
+        for known, plan in self._plans:
+            if known == request:
+                if isinstance(plan, PassthruError):
+                    raise plan
+                return plan
         try:
-            self._directory.scenario.write_text(json.dumps(resolved(scenario), indent=2) + "\n")
-            plan = self._plan()
-            run_async(self._attempts(plan))
-        except KeyboardInterrupt:
-            interrupted = True
-        except UserMistake:
-            raise
+            made: Plan | PassthruError = make_plan(request, self._store, tell)
         except PassthruError as error:
-            self._broke_off(blame(error, scenario.subject) if isinstance(error, GuestTrouble) else _unjudged(error))
-        except OSError as error:
-            self._broke_off(_unjudged(_disk_trouble(error, self._directory)))
-        outcome = Outcome(scenario.name, tuple(self._judgements), self._used, interrupted)
-        self._tell(RunEnded(outcome, time.monotonic() - began))
-        return outcome
-
-    def _plan(self) -> Plan:
-        with self._phase("prepare", "finding QEMU, kernel and image") as done:
-            plan = make_plan(self._request, self._store, self._tell)
-            write_lock(self._directory.lock, plan)
-            write_script(plan, self._directory)
-            self._used |= _used(plan)
-            done(f"{plan.qemu.title}, kernel {plan.kernel.release}, {_accelerator(plan)}")
-        return plan
-
-    async def _attempts(self, plan: Plan) -> None:
-        """Run the plan; once more without KVM where that gave up before the first check."""
-        try:
-            await self._attempt(plan)
-        except PassthruError as error:
-            if plan.accelerator.name != "kvm" or self._scenario.guest.accel != "auto" or self._judgements:
-                raise
-            self._tell(Note(f"the guest did not come up under KVM, so it is emulated: {str(error).splitlines()[0]}"))
-            accelerators.remember(self._store, plan.qemu, plan.kernel, "a guest died under it before the first check")
-            await self._attempt(plan.without_kvm("KVM gave up before the first check"))
-
-    async def _attempt(self, plan: Plan) -> None:
-        deadline = Deadline.after(self._scenario.deadline, scale=plan.accelerator.scale)
-        with contextlib.ExitStack() as phases:
-            done = phases.enter_context(self._phase("attach", "starting the device servers and QEMU"))
-            async with set_up(plan, self._directory, deadline, self._tell) as stage:
-                done(", ".join((*stage.companions, "QEMU")) + " started")
-                phases.close()
-                await self._boot(stage, deadline)
-                if self._after is After.SHELL:
-                    await hand_over(stage, self._tell)
-                    return
-                await self._judge(plan, stage, deadline)
-                if self._after is After.CHECKS_THEN_SHELL_ON_FAILURE and self._failed():
-                    await hand_over(stage, self._tell)
-
-    async def _boot(self, stage: Stage, deadline: Deadline) -> None:
-        with self._phase("boot", "booting the guest") as done:
-            hello = await stage.guest.ready(deadline.remaining)
-            done(f"the guest is up, Linux {hello.release}")
-
-    async def _judge(self, plan: Plan, stage: Stage, deadline: Deadline) -> None:
-        judging = Judging(
-            scenario=self._scenario,
-            guest=stage.guest,
-            devices=assigned_devices(plan),
-            deadline=deadline,
-            tell=self._tell,
-            judgements=self._judgements,
-        )
-        with self._phase("checks", "running the checks"):
-            await judging.all()
-
-    def _failed(self) -> bool:
-        return any(judgement.finding.verdict is not Verdict.PASSED for judgement in self._judgements)
-
-    def _broke_off(self, finding: Finding) -> None:
-        judgement = Judgement(RUN, RUN, finding, 0.0)
-        self._judgements.append(judgement)
-        self._tell(CheckEnded(judgement))
-
-    @contextlib.contextmanager
-    def _phase(self, name: str, text: str) -> Iterator[Callable[[str], None]]:
-        """Tell the beginning and the end of a phase; what it is given says what came of it."""
-        self._tell(PhaseStarted(name, text))
-        began, came = time.monotonic(), [""]
-        yield came.append
-        self._tell(PhaseEnded(name, time.monotonic() - began, came[-1]))
+            made = error
+        self._plans.append((request, made))
+        return self.plan(request, tell)
 
 
-def _unjudged(error: PassthruError) -> Finding:
-    return Finding(Verdict.ERROR, str(error))
-
-
-def _disk_trouble(error: OSError, directory: RunDirectory) -> Unusable:
-    reason = error.strerror or str(error)
-    return Unusable(f"cannot write {error.filename or directory.path}: {reason}; name another place with --runs DIR")
-
-
-def _accelerator(plan: Plan) -> str:
-    name = plan.accelerator.name.upper()
-    return f"{name} ({plan.accelerator.reason})" if plan.accelerator.reason else name
-
-
-def _used(plan: Plan) -> dict[str, str]:
-    return {
-        "qemu": plan.qemu.title,
-        "kernel": f"{plan.kernel.release} ({plan.kernel.source})",
-        "accelerator": _accelerator(plan),
-        "machine": machine(plan).machine,
-    }
+def load(at_once: int) -> float:
+    """How much slower this machine is for a guest when ``at_once`` of them share it with all else that it does."""
+    processors = len(os.sched_getaffinity(0))
+    return max(1.0, (at_once + os.getloadavg()[0]) / processors)

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from passthru.qemu.script import Companion, qemu_sh
-from passthru.run.assembly import machine, server_command
+from passthru.qemu.script import qemu_sh
+from passthru.run.assembly import machine
+from passthru.run.companions import by_hand
 
 if TYPE_CHECKING:
     from passthru.run.directory import RunDirectory
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 def write_script(plan: Plan, directory: RunDirectory) -> None:
     """Write a script that starts the guest of ``plan`` with its device servers; raises OSError."""
-    companions = [
-        Companion(name, (*server_command(plan, name), "--socket", f"{{socket:{name}}}"))
-        for name in plan.scenario.device
-    ]
+    companions = by_hand(plan.scenario)
     directory.qemu_sh.write_text(qemu_sh(plan.qemu, plan.accelerator, machine(plan), companions))
     directory.qemu_sh.chmod(0o755)

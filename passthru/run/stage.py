@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from passthru.errors import GuestTrouble
+from passthru.guest.console import Pipes
 from passthru.guest.guest import Guest, Streams, guest_over
 from passthru.host import open_local_host
 from passthru.qemu import qmp
 from passthru.qemu.argv import AGENT, QMP, SERIAL, SHELL
-from passthru.run.assembly import companions, qemu_child
+from passthru.run.assembly import qemu_child
+from passthru.run.companions import device_servers, end_before, last_words, others
+from passthru.run.machine import QemuMachine
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from passthru.deadline import Deadline
@@ -30,6 +33,9 @@ LAST_WORDS = 0.1
 """Seconds between QEMU's exit, or its word of a panic, and the trouble made of it: what the guest's kernel said last
 may still be on its way, and says more."""
 
+EXIT_SECONDS = 2.0
+"""How long a QEMU that has closed its QMP session may take to exit."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -41,19 +47,31 @@ class Stage:
     qemu: Child
     companions: Mapping[str, Child]
 
+    @property
+    def machine(self) -> QemuMachine:
+        """The hand on the guest's machine that checks are given."""
+        return QemuMachine(self.qmp, self.guest, self.qemu.argv)
+
 
 @contextlib.asynccontextmanager
-async def set_up(plan: Plan, directory: RunDirectory, deadline: Deadline, tell: Tell) -> AsyncIterator[Stage]:
+async def set_up(
+    plan: Plan, directory: RunDirectory, deadline: Deadline, tell: Tell, arguments: Sequence[str] = ()
+) -> AsyncIterator[Stage]:
     """Start everything that ``plan`` names; leaving takes it all down again, however it is left.
+
+    ``arguments`` are QEMU's further ones.
 
     From then on the death of any part is trouble of the guest, which breaks whatever waits for it. Raises Unusable,
     GuestTrouble, DeadlineExceeded, WorkerLost.
     """
     async with contextlib.AsyncExitStack() as stack:
         host = await stack.enter_async_context(open_local_host(deadline=deadline, tell=tell))
-        servers = {spec.name: await host.start(spec) for spec in companions(plan, directory)}
-        qemu = await host.start(qemu_child(plan, directory))
-        streams = Streams(qemu.streams[SERIAL], qemu.streams.get(AGENT), qemu.streams.get(SHELL))
+        servers = await stack.enter_async_context(device_servers(plan.scenario, directory, host, deadline))
+        qemu = await host.start(qemu_child(plan, directory, arguments))
+        if any(device.companion for device in plan.scenario.device.values()):
+            stack.push_async_callback(end_before, qemu)
+        serial = Pipes(*qemu.pipes[SERIAL]) if SERIAL in qemu.pipes else qemu.streams[SERIAL]
+        streams = Streams(serial, qemu.streams.get(AGENT), qemu.streams.get(SHELL))
         quirks = plan.scenario.guest.quirks
         guest = await stack.enter_async_context(
             guest_over(streams, deadline=deadline, tell=tell, directory=directory.path, quirks=quirks)
@@ -63,9 +81,17 @@ async def set_up(plan: Plan, directory: RunDirectory, deadline: Deadline, tell: 
         watch.worker(host)
         for name, server in servers.items():
             watch.companion(server, directory.output(name))
+        for name, gone in (await others(plan.scenario, host)).items():
+            watch.other(name, gone)
         watch.qemu(qemu, directory.output(qemu.name))
         session = qmp.connected(qemu.streams[QMP], deadline=deadline, name=plan.qemu.title, transcript=directory.qmp)
-        monitor = await guest.troubles.guard(stack.enter_async_context(session))
+        try:
+            monitor = await guest.troubles.guard(stack.enter_async_context(session))
+        except GuestTrouble as trouble:
+            # A QEMU that did not like its arguments ends its QMP session first; its own words come with its exit.
+            await asyncio.wait({qemu.exited}, timeout=EXIT_SECONDS)
+            await asyncio.sleep(2 * LAST_WORDS)
+            raise guest.troubles.first or trouble from None
         watch.monitor(monitor)
         yield Stage(host, guest, monitor, qemu, servers)
 
@@ -95,17 +121,26 @@ class _Watch:
 
         def exited(future: asyncio.Future[Exit]) -> None:
             if not self._stopped and (how := _exit(future)):
-                words = _last_words(output)
+                words = last_words(output)
                 self._guest.trouble(GuestTrouble("device", f"the device server {child.name} {how}{words}"))
 
         child.exited.add_done_callback(exited)
+
+    def other(self, name: str, gone: asyncio.Future[None]) -> None:
+        """So it is with a server that ran already; how it ended is not known."""
+
+        def ended(future: asyncio.Future[None]) -> None:
+            if not self._stopped and not future.cancelled():
+                self._guest.trouble(GuestTrouble("device", f"the device server {name}, which ran already, has ended"))
+
+        gone.add_done_callback(ended)
 
     def qemu(self, child: Child, output: Path) -> None:
         """QEMU runs until it is told to quit, so its exit is trouble."""
 
         def exited(future: asyncio.Future[Exit]) -> None:
             if how := _exit(future):
-                self._later(lambda: GuestTrouble("qemu", f"QEMU {how}{_last_words(output)}"))
+                self._later(lambda: GuestTrouble("qemu", f"QEMU {how}{last_words(output)}"))
 
         child.exited.add_done_callback(exited)
 
@@ -131,12 +166,3 @@ def _exit(future: asyncio.Future[Exit]) -> Exit | None:
     if future.cancelled() or future.exception() is not None:
         return None
     return future.result()
-
-
-def _last_words(output: Path) -> str:
-    """The last line that a program printed, as the end of a sentence."""
-    with contextlib.suppress(OSError):
-        lines = [line.strip() for line in output.read_text(errors="replace").splitlines() if line.strip()]
-        if lines:
-            return f'; it last said: "{lines[-1]}"'
-    return ""

@@ -9,14 +9,13 @@ import stat
 import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from passthru.errors import ScenarioError
 from passthru.scenario.positions import lines_of_keys, unfinished_line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from passthru.scenario.overrides import Override
 
 _LARGEST = 1 << 20
@@ -61,6 +60,11 @@ class Merged:
         """Where the user finds a key that is wrong: ``FILE:LINE`` or ``--set TEXT``."""
         origin = self._origin(path)
         return origin.place(path) if isinstance(origin, Source) else f"--set {origin.text}"
+
+    def directory(self, path: KeyPath) -> Path:
+        """Where relative paths in the value of a key begin: its file's directory; for ``--set`` the current one."""
+        origin = self._origin(path)
+        return (origin.path.parent if isinstance(origin, Source) else Path()).absolute()
 
     def order(self, path: KeyPath) -> tuple[bool, str, int]:
         """A sort key that puts problems into the order in which a reader meets them: file, line; overrides last."""

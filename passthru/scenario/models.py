@@ -3,18 +3,31 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SerializeAsAny, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    WithJsonSchema,
+    model_validator,
+)
 
 # Pydantic needs these at run time, to build the models.
-from passthru.check.options import CheckOptions, Pattern, Table
+from passthru.check.options import CheckOptions, Pattern, Scalar, Table
+
+if TYPE_CHECKING:
+    from typing import Self
 
 Subject = Literal["device", "guest-kernel", "host-kernel", "qemu"]
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _SLOT = r"(0[5-9a-f]|1[0-9a-e])\.0"
+_LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), but for the zero byte at its end
 _MEMORY = r"([1-9][0-9]{0,5})([MG])"
 
 
@@ -34,6 +47,18 @@ def _one_line(value: str) -> str:
 def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(value)) != len(value):
         raise ValueError("should name each thing once")
+    return value
+
+
+def _without_zero(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("should not hold a zero byte")
+    return value
+
+
+def _socket_path(value: str) -> str:
+    if len(os.fsencode(value)) > _LONGEST_SOCKET_PATH:
+        raise ValueError(f"should be a path of at most {_LONGEST_SOCKET_PATH} bytes, counted from /")
     return value
 
 
@@ -61,6 +86,21 @@ def _slot(value: str) -> str:
 Name = Annotated[str, AfterValidator(_word), Field(json_schema_extra={"pattern": f"^{_WORD}$"})]
 Slot = Annotated[str, AfterValidator(_slot), Field(json_schema_extra={"pattern": f"^{_SLOT}$"})]
 Line = Annotated[str, AfterValidator(_one_line)]
+Word = Annotated[str, AfterValidator(_without_zero)]
+PathText = Annotated[str, AfterValidator(_one_line), Field(min_length=1)]
+SocketPath = Annotated[PathText, AfterValidator(_socket_path)]
+
+
+_OWN_PROPERTIES = ("id", "driver", "addr", "bus", "socket", "host", "sysfsdev")
+
+
+def _not_ours(name: str) -> str:
+    if name in _OWN_PROPERTIES:
+        raise ValueError("is set by passthru itself")
+    return name
+
+
+Property = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$"), AfterValidator(_not_ours)]
 
 
 class HostSpec(Table):
@@ -93,8 +133,33 @@ class GuestSpec(Table):
     """Kernel modules to load in addition."""
     cmdline: Line = ""
     """Kernel parameters in addition."""
+    qemu_args: tuple[Word, ...] = ()
+    """Further arguments of QEMU, as they are: ["-device", "virtio-rng-pci"]."""
     quirks: tuple[Pattern, ...] = ()
     """Patterns of known kernel messages (splats): told, and not counted as failures."""
+
+
+class CompanionSpec(Table):
+    """``companion`` of a device: a vfio-user server of others, started for the run or running already."""
+
+    command: tuple[Word, ...] = ()
+    """What is started, its program first; ``{socket}`` in it becomes the path of the socket where it has to listen."""
+    socket: SocketPath | None = None
+    """The path of the socket where it listens; without ``command`` the server runs already, and nothing is started."""
+    directory: PathText | None = None
+    """Where the command runs and the socket's path begins; by default where the file with the companion is."""
+    timeout: float = Field(default=10.0, gt=0)
+    """Seconds until it must listen (stretched where the guest is emulated)."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if not self.command and self.socket is None:
+            raise ValueError('needs "command" (what to start), "socket" (where a server listens), or both')
+        if self.command and not self.command[0]:
+            raise ValueError("has a command whose program is an empty word")
+        if self.socket is None and not any("{socket}" in word for word in self.command):
+            raise ValueError('has a command without {socket} in it, and no "socket" either: nobody knows its path')
+        return self
 
 
 class DeviceSpec(Table):
@@ -102,10 +167,14 @@ class DeviceSpec(Table):
 
     bus: Literal["vfio-user"]
     """How the device reaches the guest: ``vfio-user`` is a model behind a socket."""
-    model: str
-    """The device model that is served."""
+    model: str = ""
+    """The device model that is served; beside a companion, what its device is like, for the checks."""
+    companion: CompanionSpec | None = None
+    """A vfio-user server of others, which is used instead of one of ours."""
     address: Slot = "05.0"
     """Where the guest finds it on its first PCI bus; the first free slot from 05.0 on by default."""
+    properties: dict[Property, Scalar] = {}
+    """Properties of QEMU's device, as ``-device`` has them: { x-no-posted-writes = true }."""
 
     @property
     def guest_address(self) -> str:
@@ -116,6 +185,12 @@ class DeviceSpec(Table):
     def options(self) -> dict[str, bool | int | float | str]:
         """The model's own options by name, defaults filled in."""
         return {name: getattr(self, name) for name in type(self).model_fields if name not in DeviceSpec.model_fields}
+
+
+class CompanionDevice(DeviceSpec):
+    """A device that a companion provides, like none of our models."""
+
+    model: Literal[""] = ""
 
 
 class Scenario(Table):

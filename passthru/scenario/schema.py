@@ -10,15 +10,38 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
+from passthru import installed
 from passthru.check import registry
+from passthru.check.options import CheckOptions
 from passthru.scenario import device_models
-from passthru.scenario.models import GuestSpec, HostSpec, Scenario
+from passthru.scenario.models import CompanionDevice, DeviceSpec, GuestSpec, HostSpec, Scenario
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+
+class OwnDevice(DeviceSpec):
+    """A device whose model is in a file of the user's own; its options are beside these keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(pattern=r"\.py:[A-Za-z_]")
+    """``FILE.py:CLASS``, relative to this file."""
+
+
+class OwnCheck(CheckOptions):
+    """A check in a file of the user's own; its options are beside these keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    use: str = Field(pattern=r"\.py(:[A-Za-z_].*)?$")
+    """``FILE.py`` or ``FILE.py:NAME``, relative to this file."""
+
+
+_OWN_DEVICE, _OWN_CHECK = "device-own", "check-own"
 _INCLUDE = {
     "type": "array",
     "items": {"type": "string", "minLength": 1},
@@ -29,10 +52,13 @@ _INCLUDE = {
 
 def schema() -> dict[str, Any]:
     """The schema, in the 2020-12 dialect."""
-    checks: dict[str, type[BaseModel]] = {f"check-{name}": registry.check(name).Options for name in registry.names()}
-    devices: dict[str, type[BaseModel]] = {
-        f"device-{name}": device_models.device_type(name) for name in device_models.models()
-    }
+    uses = (*registry.names(), *installed.names(installed.CHECKS))
+    models = (*device_models.models(), *installed.names(installed.MODELS))
+    checks: dict[str, type[BaseModel]] = {f"check-{name}": registry.check(name).Options for name in uses}
+    devices: dict[str, type[BaseModel]] = {f"device-{name}": device_models.device_type(name) for name in models}
+    devices["device-companion"] = CompanionDevice
+    devices |= {_OWN_DEVICE: OwnDevice}
+    checks |= {_OWN_CHECK: OwnCheck}
     tables: dict[str, type[BaseModel]] = {"host": HostSpec, "guest": GuestSpec, **devices, **checks}
     kinds: dict[str, type[BaseModel]] = {"scenario": Scenario, **tables}
     refs, made = models_json_schema([(kind, "validation") for kind in kinds.values()])
@@ -44,6 +70,9 @@ def schema() -> dict[str, Any]:
     for name in kinds:
         definitions[name].pop("required", None)
         definitions[name]["title"] = name
+    # Nothing else tells them from a table whose file leaves it to an included part what it is.
+    definitions[_OWN_DEVICE]["required"] = ["model"]
+    definitions[_OWN_CHECK]["required"] = ["use"]
     top = definitions.pop("scenario")
     for key, choices in (("device", devices), ("check", checks)):
         pattern = next(iter(top["properties"][key]["patternProperties"]))
@@ -54,7 +83,7 @@ def schema() -> dict[str, Any]:
             "additionalProperties": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in choices]},
         }
     top["properties"]["include"] = _INCLUDE
-    kept = {name: body for name, body in definitions.items() if name in tables or name == "Variant"}
+    kept = {name: body for name, body in definitions.items() if name in (*tables, "Variant", "CompanionSpec")}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "title": "scenario", "$defs": kept}
 
 

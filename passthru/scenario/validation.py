@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from passthru import installed
 from passthru.check import registry
 from passthru.errors import ScenarioError
+from passthru.own_code import OwnCodeError
 from passthru.scenario import device_models
-from passthru.scenario.models import DeviceSpec, Scenario
+from passthru.scenario.models import CompanionDevice, DeviceSpec, Scenario
+from passthru.scenario.places import absolute
 from passthru.scenario.problems import Problem, choice, from_pydantic
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ _SLOTS = [f"{slot:02x}.0" for slot in range(0x05, 0x1F)]
 
 def validated(merged: Merged) -> Scenario:
     """The scenario of a merged tree; raises ScenarioError with one line for each problem."""
-    tree = _frozen(merged.tree)
+    tree = absolute(_frozen(merged.tree), merged)
     problems: list[Problem] = []
     devices = _tables(_placed(tree.get("device", {})), "device", _device_type, problems)
     checks = _tables(tree.get("check", {}), "check", _check_type, problems)
@@ -91,21 +94,41 @@ def _tables(
 
 
 def _device_type(table: Mapping[str, Any]) -> type[DeviceSpec] | Problem:
-    for key, known, what in (("bus", BUSES, "bus"), ("model", device_models.models(), "device model")):
-        if key not in table:
-            return Problem((key,), f"is missing; there are: {', '.join(known)}")
-        if table[key] not in known:
-            return Problem((key,), choice(table[key], known, what))
-    return device_models.device_type(table["model"])
+    if "bus" not in table:
+        return Problem(("bus",), f"is missing; there are: {', '.join(BUSES)}")
+    if table["bus"] not in BUSES:
+        return Problem(("bus",), choice(table["bus"], BUSES, "bus"))
+    model = table.get("model", "")
+    if model == "":
+        if table.get("companion") is not None:
+            return CompanionDevice
+        return Problem(("model",), f"is missing; there are: {', '.join(device_models.models())}")
+    try:
+        return device_models.device_type(_name(model))
+    except KeyError:
+        known = (*device_models.models(), *installed.names(installed.MODELS))
+        return Problem(("model",), choice(model, known, "device model"))
+    except OwnCodeError as error:
+        return Problem(("model",), str(error))
 
 
 def _check_type(table: Mapping[str, Any]) -> type[CheckOptions] | Problem:
-    known = registry.names()
     if "use" not in table:
-        return Problem(("use",), f"is missing; there are: {', '.join(known)}")
-    if table["use"] not in known:
-        return Problem(("use",), choice(table["use"], known, "check"))
-    return registry.check(table["use"]).Options
+        return Problem(("use",), f"is missing; there are: {', '.join(registry.names())}")
+    use = table["use"]
+    try:
+        return registry.check(_name(use)).Options
+    except KeyError:
+        return Problem(("use",), choice(use, (*registry.names(), *installed.names(installed.CHECKS)), "check"))
+    except OwnCodeError as error:
+        return Problem(("use",), str(error))
+
+
+def _name(value: object) -> str:
+    """A value that is to be a name; raises KeyError, as for an unknown one, where it is no string."""
+    if not isinstance(value, str):
+        raise KeyError(value)
+    return value
 
 
 def _model(kind: type[Kind], table: Any, path: KeyPath, problems: list[Problem]) -> Kind | None:

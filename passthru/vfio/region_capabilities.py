@@ -34,6 +34,8 @@ class RegionType:
 
 Capability = SparseMmap | RegionType
 
+MOST_CAPABILITIES = 64  # of one region; there are four kinds
+
 
 def pack_capabilities(capabilities: tuple[Capability, ...]) -> bytes:
     """The bytes that follow REGION_INFO.size bytes of region info; empty without capabilities."""
@@ -54,12 +56,13 @@ def pack_capabilities(capabilities: tuple[Capability, ...]) -> bytes:
 def parse_capabilities(info: bytes, cap_offset: int) -> tuple[Capability, ...]:
     """The known capabilities of a region info with its chain; raises OSError EINVAL where the chain is malformed.
 
-    A chain that leaves the bytes or runs in a circle is malformed; unknown capabilities are passed over.
+    A chain that leaves the bytes, runs in a circle or does not end is malformed; unknown capabilities are passed over.
     """
     found: list[Capability] = []
     seen: set[int] = set()
     while cap_offset:
-        if cap_offset in seen or not REGION_INFO.size <= cap_offset <= len(info) - INFO_CAP_HEADER.size:
+        inside = REGION_INFO.size <= cap_offset <= len(info) - INFO_CAP_HEADER.size
+        if cap_offset in seen or len(seen) >= MOST_CAPABILITIES or not inside:
             raise OSError(errno.EINVAL, f"a region capability at offset {cap_offset} of {len(info)} bytes")
         seen.add(cap_offset)
         identity, _, following = INFO_CAP_HEADER.unpack_from(info, cap_offset)

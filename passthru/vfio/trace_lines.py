@@ -55,7 +55,7 @@ def _records(file: BinaryIO) -> Iterator[str]:
             if descriptors:
                 text += f" +{descriptors} fd{'s' * (descriptors > 1)}"
         else:
-            text = f"- {_EVENTS.get(kind) or data.decode(errors='replace')}"
+            text = f"- {_EVENTS.get(kind) or _text(data)}"
         yield f"{when / 1e9:12.6f} {text}"
 
 
@@ -87,7 +87,7 @@ def _fields(command: int, is_reply: bool, payload: bytes) -> str:
             return _joined(f"address={address:#x} count={count}", payload[user.DMA_ACCESS.size :])
         if command == user.VFIO_USER_VERSION:
             major, minor = user.VERSION.unpack_from(payload)
-            return f"{major}.{minor} {payload[user.VERSION.size :].rstrip(bytes(1)).decode(errors='replace')}"
+            return f"{major}.{minor} {_text(payload[user.VERSION.size :].rstrip(bytes(1)))}"
         if command == user.VFIO_USER_DMA_MAP:
             _, flags, offset, address, size = user.DMA_MAP.unpack_from(payload)
             return f"address={address:#x} size={size:#x} offset={offset:#x} flags={flags:#x}"
@@ -119,6 +119,14 @@ def _fields(command: int, is_reply: bool, payload: bytes) -> str:
 
 def _joined(text: str, data: bytes) -> str:
     return f"{text} data={_hex(data)}" if data else text
+
+
+def _text(data: bytes) -> str:
+    """Text of a peer, which must not move the reader's cursor."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in data.decode(errors="replace")
+    )
 
 
 def _region(index: int) -> str:

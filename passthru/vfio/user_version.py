@@ -17,6 +17,9 @@ DEFAULT_MAX_DATA_XFER_SIZE = 1 << 20
 # QEMU 10.1 to 11.1 reads the reply into the buffer of its own request: a larger one ends its start-up
 QEMU_LONGEST_REPLY = 214
 
+# QEMU sends 194 bytes of JSON; what a text of some length becomes in memory is many times as long
+LONGEST_TEXT = 8192
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -46,8 +49,8 @@ def parse_version(payload: bytes) -> tuple[int, int, Capabilities]:
     text = payload[VERSION.size :]
     if not text:
         return major, minor, Capabilities()
-    if text[-1]:
-        raise OSError(errno.EINVAL, "the version data do not end in NUL")
+    if text[-1] or len(text) > LONGEST_TEXT:
+        raise OSError(errno.EINVAL, f"version data of {len(text)} bytes that do not end in NUL or are too long")
     try:
         data = json.loads(text.split(b"\0", 1)[0] or b"{}")
     except (ValueError, RecursionError) as error:
@@ -68,5 +71,5 @@ def parse_version(payload: bytes) -> tuple[int, int, Capabilities]:
 def _number(offered: dict[str, object], name: str, default: int, least: int, most: int) -> int:
     value = offered.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise OSError(errno.EINVAL, f"capability {name} is {value!r}")
+        raise OSError(errno.EINVAL, f"capability {name} is no number from {least} on")
     return min(value, most)

@@ -10,6 +10,7 @@ import socket
 import time
 
 from passthru.worker.launch import FIRST_INHERITED, find_program, launch, why_not
+from passthru.worker.listening import remove_left_over
 from passthru.worker.placeholders import checked_name, replaced
 from passthru.worker.processes import MARK, children_of, kill_and_wait, kill_marked, mark_of, parent_and_state
 from passthru.worker.protocol import REQUEST, UNUSABLE, RequestError
@@ -44,6 +45,7 @@ class Children:
         self._scratch = scratch
         self._children: dict[int, Child] = {}
         self._listeners: dict[str, Child] = {}
+        self._made: list[str] = []
 
     def start(
         self,
@@ -51,34 +53,52 @@ class Children:
         argv: Sequence[str],
         env: Mapping[str, str],
         streams: Sequence[str],
+        pipes: Sequence[str],
         listens: Sequence[str],
         output: str | None,
+        directory: str | None = None,
+        makes: Sequence[str] = (),
     ) -> tuple[Child, list[str], list[int]]:
-        """Start a program; returns it, its arguments as they were passed, and our ends of its streams, in order.
+        """Start a program; returns it, its arguments as they were passed, and our ends of its streams, in order, then
+        of its pipes, two each: what it says, what it is told.
 
-        Raises RequestError; then nothing of it is left.
+        It runs in ``directory``, or in the worker's. ``makes`` are sockets of its own, removed in the end. Raises
+        RequestError; then nothing of it is left.
         """
         number = len(self._children)
         ours: list[int] = []
         inherited: list[int] = []
-        for wanted in (*streams, *listens):
+        numbers: dict[tuple[str, str], int] = {}
+        for wanted in (*streams, *pipes, *listens):
             checked_name(wanted)
+
+        def inherit(kind: str, wanted: str, fd: int) -> None:
+            numbers[kind, wanted] = FIRST_INHERITED + len(inherited)
+            inherited.append(fd)
+
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as child_ends:
             undo.callback(close_all, ours)
             try:
-                for _ in streams:
+                for stream in streams:
                     near, far = socket.socketpair()
                     ours.append(near.detach())
-                    inherited.append(child_ends.enter_context(far).fileno())
-                inherited += [child_ends.enter_context(self._listen(listen, undo)).fileno() for listen in listens]
-                stream_fds = {stream: FIRST_INHERITED + i for i, stream in enumerate(streams)}
-                listen_fds = {listen: FIRST_INHERITED + i for i, listen in enumerate(listens, len(streams))}
-                final = [replaced(word, stream_fds, listen_fds, self._scratch.socket_path) for word in argv]
+                    inherit("stream", stream, child_ends.enter_context(far).fileno())
+                for pipe in pipes:
+                    for kind, (read, write) in (("said", os.pipe()), ("told", os.pipe())):
+                        near_fd, far_fd = (read, write) if kind == "said" else (write, read)
+                        ours.append(near_fd)
+                        child_ends.callback(os.close, far_fd)
+                        inherit(kind, pipe, far_fd)
+                for listen in listens:
+                    inherit("listen", listen, child_ends.enter_context(self._listen(listen, undo)).fileno())
+                final = [replaced(word, numbers, self._scratch.socket_path) for word in argv]
                 environment = {**os.environ, **env, MARK: mark_of(self._scratch.path, number)}
-                program = find_program(final[0], environment)
+                if directory is not None and not os.path.isdir(directory):  # noqa: PTH112
+                    raise RequestError(UNUSABLE, f"there is no directory {directory} for it to run in")
+                program = os.path.join(directory or "", find_program(final[0], environment))  # noqa: PTH118
                 out = self._open_output(output, child_ends)
                 try:
-                    pid = launch(program, final, environment, inherited=inherited, output=out)
+                    pid = launch(program, final, environment, inherited=inherited, output=out, directory=directory)
                 except OSError as error:
                     raise RequestError(UNUSABLE, why_not(program, error)) from error
             except RequestError as error:
@@ -88,6 +108,7 @@ class Children:
             undo.pop_all()
         child = Child(number, name, pid)
         self._children[number] = child
+        self._made += makes
         self._listeners.update(dict.fromkeys(listens, child))
         return child, final, ours
 
@@ -145,10 +166,19 @@ class Children:
                 tell(event)
             descendants = children_of(os.getpid())
             if not descendants:
-                return []
+                return self._remove_made()
             left = kill_and_wait(descendants, end - time.monotonic())
             if left:
                 return [f"could not kill {_described(left)}"]
+
+    def _remove_made(self) -> list[str]:
+        failed = []
+        for path in self._made:
+            try:
+                remove_left_over(path)
+            except OSError as error:
+                failed.append(f"could not remove the socket {path}: {error.strerror}")
+        return failed
 
     def _child(self, number: int) -> Child:
         try:

@@ -38,12 +38,19 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
 
 
 def launch(
-    program: str, argv: Sequence[str], env: Mapping[str, str], *, inherited: Sequence[int], output: int | None
+    program: str,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    inherited: Sequence[int],
+    output: int | None,
+    directory: str | None = None,
 ) -> int:
     """Start ``program`` and return its process id, which is its process group's and its session's as well.
 
     It inherits the descriptors ``inherited`` as FIRST_INHERITED and up; its standard input is empty, its output and
-    error go to the descriptor ``output``, or nowhere. Raises OSError with the errno of the step that failed.
+    error go to the descriptor ``output``, or nowhere. It runs in ``directory``, or in ours. Raises OSError with the
+    errno of the step that failed.
     """
     worker = os.getpid()
     report, reporter = os.pipe2(os.O_CLOEXEC)
@@ -52,7 +59,7 @@ def launch(
     try:
         pid = os.fork()
         if pid == 0:
-            _become(program, argv, env, inherited, output, worker, reporter)
+            _become(program, argv, env, inherited, output, directory, worker, reporter)
     except OSError:
         os.close(report)
         raise
@@ -74,6 +81,7 @@ def _become(
     env: Mapping[str, str],
     inherited: Sequence[int],
     output: int | None,
+    directory: str | None,
     worker: int,
     reporter: int,
 ) -> NoReturn:
@@ -82,6 +90,8 @@ def _become(
     try:
         die_with_parent(worker)
         os.setsid()
+        if directory is not None:
+            os.chdir(directory)
         null = os.open(os.devnull, os.O_RDWR)
         wanted = [null, *(2 * [null if output is None else output]), *inherited]
         # First out of the way of the final numbers, so that none is overwritten before it has been copied.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``{stream:NAME}``, ``{listen:NAME}`` and ``{socket:NAME}`` in a child's arguments."""
+"""``{stream:NAME}``, ``{said:NAME}``, ``{told:NAME}``, ``{listen:NAME}`` and ``{socket:NAME}`` in arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # A name becomes a file name; ".lock" and "." cannot be one.
 NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,{LONGEST_NAME - 1}}}")
-_PLACEHOLDER = re.compile(r"\{(stream|listen|socket):([^{}]*)\}")
+_PLACEHOLDER = re.compile(r"\{(stream|said|told|listen|socket):([^{}]*)\}")
 
 
 def checked_name(name: str) -> str:
@@ -28,10 +28,8 @@ def checked_name(name: str) -> str:
     return name
 
 
-def replaced(
-    text: str, streams: Mapping[str, int], listens: Mapping[str, int], socket_path: Callable[[str], str]
-) -> str:
-    """``text`` with its placeholders replaced by descriptor numbers and paths.
+def replaced(text: str, numbers: Mapping[tuple[str, str], int], socket_path: Callable[[str], str]) -> str:
+    """``text`` with its placeholders replaced by descriptor numbers, by kind and name, and paths.
 
     Braces that are no placeholder stay as they are: JSON is common among QEMU's arguments. Raises RequestError for a
     stream or listening socket that the child does not have.
@@ -42,11 +40,10 @@ def replaced(
         checked_name(name)
         if kind == "socket":
             return socket_path(name)
-        known = streams if kind == "stream" else listens
-        if name not in known:
+        if (kind, name) not in numbers:
             raise RequestError(
                 REQUEST, f"the argument {text!r} speaks of {match.group()}, but the child has no {kind} {name!r}"
             )
-        return str(known[name])
+        return str(numbers[kind, name])
 
     return _PLACEHOLDER.sub(value, text)

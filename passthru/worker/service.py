@@ -11,8 +11,10 @@ import sys
 import time
 
 from passthru.worker.children import Children
+from passthru.worker.listening import Awaited, Listeners, listens
+from passthru.worker.placeholders import replaced
 from passthru.worker.prctl import adopt_orphans
-from passthru.worker.protocol import INTERNAL, PROTOCOL, REQUEST, RequestError
+from passthru.worker.protocol import INTERNAL, PROTOCOL, REQUEST, UNUSABLE, RequestError
 from passthru.worker.scratch import make_scratch, sweep
 from passthru.worker.signals import ENDING, SignalWatch
 from passthru.worker.stream import FramedStream, FrameError
@@ -44,13 +46,18 @@ class Worker:
         self._ends_at: float | None = None
         self.ending_request: object = None  # the id of the request to end
         self.children = Children(scratch)
-        self._operations: dict[str, Callable[[Message], Answer]] = {
+        self._operations: dict[str, Callable[[Message], Answer | None]] = {
             "hello": self._hello,
             "deadline": self._deadline,
             "start": self._start,
             "signal": self._signal,
             "kill": self._kill,
+            "listening": self._listening,
+            "watch": self._watch,
         }
+        self._awaited = Awaited()
+        self._listeners = Listeners()
+        self._to_watch: list[int] = []
 
     def serve(self) -> str | None:
         """Serve until something ends this worker; returns what did, None where it was asked for or the stream ended."""
@@ -58,10 +65,19 @@ class Worker:
             selector.register(self._signals, selectors.EVENT_READ)
             selector.register(self._stream, selectors.EVENT_READ)
             while True:
+                if self._awaited.fileno() >= 0 and self._awaited.fileno() not in selector.get_map():
+                    selector.register(self._awaited, selectors.EVENT_READ)
+                while self._to_watch:
+                    selector.register(self._to_watch.pop(), selectors.EVENT_READ, self._listeners)
                 watched = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._stream.wants_to_write else 0)
                 selector.modify(self._stream, watched)
-                left = self._seconds_left()
-                selector.select(None if left is None else min(left, _LONGEST_SLEEP))
+                limits = [left for left in (self._seconds_left(), self._awaited.seconds()) if left is not None]
+                ready = selector.select(min((*limits, _LONGEST_SLEEP)) if limits else None)
+                for key, _ in ready:
+                    if key.data is self._listeners:
+                        selector.unregister(key.fd)
+                        if path := self._listeners.ended(key.fd):
+                            self._stream.send({"event": "gone", "socket": path})
                 signals = self._signals.take()
                 if signal.SIGCHLD in signals:
                     for event in self.children.reap():
@@ -71,6 +87,8 @@ class Worker:
                 if self._seconds_left() == 0:
                     return "its deadline passed without a word from the controlling side"
                 self._stream.flush()
+                for number in self._awaited.done():
+                    self._stream.send({"id": number, "ok": {"listening": True}})
                 try:
                     for request, descriptors in self._stream.receive():
                         for fd in descriptors:
@@ -96,7 +114,10 @@ class Worker:
                 raise RequestError(
                     REQUEST, f"this worker cannot {request['do']!r}; it can {', '.join(self._operations)}"
                 )
-            result, descriptors = operation(request)
+            answer = operation(request)
+            if answer is None:
+                return  # later
+            result, descriptors = answer
             reply: Message = {"id": number, "ok": result}
         except RequestError as error:
             reply = {"id": number, "error": {"kind": error.kind, "message": str(error)}}
@@ -129,20 +150,48 @@ class Worker:
         if not all(isinstance(value, str) and "\0" not in key + value and "=" not in key for key, value in env.items()):
             raise RequestError(REQUEST, "env must map names without '=' to strings, both without zero bytes")
         streams, listens = texts(request, "streams"), texts(request, "listens")
-        if len({*streams}) < len(streams) or len({*listens}) < len(listens):
-            raise RequestError(REQUEST, "two streams or two listening sockets of a child have the same name")
+        pipes = texts(request, "pipes") if "pipes" in request else []
+        if any(len({*names}) < len(names) for names in (streams, pipes, listens)):
+            raise RequestError(REQUEST, "two streams, pipes or listening sockets of a child have the same name")
         output = argument(request, "output", (str, type(None)))
-        if output is not None and "\0" in output:
-            raise RequestError(REQUEST, "the path of the output holds a zero byte")
+        directory = argument(request, "directory", (str, type(None)))
+        if "\0" in (output or "") + (directory or ""):
+            raise RequestError(REQUEST, "the path of the output or the directory holds a zero byte")
         child, final, descriptors = self.children.start(
             argument(request, "name", str),
             argv,
             env,
             streams,
+            pipes,
             listens,
             output,
+            directory,
+            texts(request, "makes") if "makes" in request else [],
         )
         return {"child": child.number, "pid": child.pid, "argv": final}, descriptors
+
+    def _socket(self, request: Message) -> str:
+        path = replaced(argument(request, "socket", str), {}, self._scratch.socket_path)
+        if "\0" in path or not path.startswith("/"):
+            raise RequestError(REQUEST, f"{path!r} is no absolute path of a socket")
+        return path
+
+    def _watch(self, request: Message) -> Answer:
+        found = self._listeners.watch(self._socket(request))
+        self._to_watch += found
+        return {"processes": len(found)}, []
+
+    def _listening(self, request: Message) -> Answer | None:
+        path = self._socket(request)
+        if not argument(request, "wait", bool):
+            return {"listening": listens(path)}, []
+        try:
+            self._awaited.add(request.get("id"), path)
+        except OSError as error:
+            raise RequestError(
+                UNUSABLE, f"nobody can listen at {path}: {error.filename}: {error.strerror}; make that directory"
+            ) from error
+        return None  # `serve` looks at once, and answers when it is so
 
     def _signal(self, request: Message) -> Answer:
         self.children.signal(argument(request, "child", int), argument(request, "signal", int))

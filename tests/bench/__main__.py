@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``make bench``: the promised figures, each beside its floor of the same run, as a table and as JSON.
 
-    python -m tests.bench [--json FILE]
+python -m tests.bench [--json FILE]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import cold_run, round_trips, start_up
+from tests.bench import cold_run, dma, round_trips, several, start_up
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ PROMISES = (
     Promise("harness_cpu_share", 0.15, "the harness's own processor time, as a share of the run"),
     Promise("help_seconds", 0.3, "passthru --help, seconds"),
     Promise("list_seconds", 0.3, "passthru list, seconds"),
+    Promise("two_at_once_throughput", 1.6, "two guests at once, throughput against one after the other", least=True),
+    Promise("memory_mb_with_8_guests", 80, "the harness's own memory with 8 guests, MB"),
     Promise("round_trip_ratio", 0.7, "REGION_READ round trips against a C ping-pong", least=True),
 )
 
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the figures go (bench.json)")
     file: Path = parser.parse_args().json
     figures = start_up.measure() | _named("round_trip", round_trips.measure()) | cold_run.measure()
+    figures |= _named("dma_16_mib", dma.measure()) | several.measure()
     file.write_text(json.dumps(figures, indent=2) + "\n")
     for promise in PROMISES:
         value = figures[promise.figure]

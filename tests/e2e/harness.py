@@ -22,6 +22,26 @@ LONGEST = 120.0
 """Seconds after which a command under test is taken to hang."""
 
 
+def lines_until(process: subprocess.Popen[str], words: str) -> list[str]:
+    """Read what a command prints until a line holds ``words``; its end is the deadline."""
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if words in line:
+            return seen
+    raise AssertionError(f"no line held {words!r}: {''.join(seen)}")
+
+
+class Process(subprocess.Popen[str]):
+    """A started program; leaving its context ends it, so that a test that fails does not wait for it."""
+
+    def __exit__(self, *details: object) -> None:
+        if self.poll() is None:
+            self.kill()
+        super().__exit__(*details)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended, and where its run directory is if it made one."""
@@ -56,11 +76,11 @@ class Command:
     def __post_init__(self) -> None:
         self.mark = uuid.uuid4().hex
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **options: Any) -> Process:
         """Start it; standard output and error are pipes."""
         env = {**os.environ, MARK: self.mark, "PASSTHRU_RUNS": str(self.runs), **self.environment}
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen([sys.executable, "-m", "passthru", *arguments], env=env, text=True, **given)
+        return Process([sys.executable, "-m", "passthru", *arguments], env=env, text=True, **given)
 
     def __call__(self, *arguments: str, **options: Any) -> Ended:
         """Run it to its end."""

@@ -7,17 +7,15 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.harness import Command
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from tests.e2e.harness import Ended
+    from tests.e2e.harness import Command, Ended
 
 MISTAKES: dict[str, tuple[bytes, str]] = {
     "unknown key": (b'[guest]\nkernal = "x"\n[check.a]\nuse = "dmesg"\n', "bad.toml:2: guest.kernal"),

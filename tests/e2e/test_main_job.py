@@ -6,16 +6,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
 
+from tests.e2e.harness import lines_until
+
 if TYPE_CHECKING:
-    import subprocess
+    from pathlib import Path
 
     from tests.e2e.harness import Command
+
 
 def test_mtty_passes_every_check_and_leaves_a_whole_run_directory(passthru: Command, tmp_path: Path) -> None:
     ended = passthru("run", "mtty", "--junit", str(tmp_path / "out" / "junit.xml"))
@@ -77,7 +79,7 @@ def test_the_death_of_the_device_server_counts_for_the_subject(passthru: Command
     with passthru.start(
         "run", "mtty", "--set", f'subject=["{subject}"]', "--set", "check.loopback.bursts=256"
     ) as process:
-        wait_for_line(process, "passed   setserial")
+        lines_until(process, "passed   setserial")
         server = child_pid(passthru, "mtty0")
         os.kill(server, signal.SIGKILL)
         ended = passthru.ended(process)
@@ -90,22 +92,11 @@ def test_the_death_of_the_device_server_counts_for_the_subject(passthru: Command
 @pytest.mark.parametrize("line", ["mtty:", "prepare", "attach", "boot", "passed"])
 def test_a_signal_at_any_moment_leaves_nothing_running(passthru: Command, number: signal.Signals, line: str) -> None:
     with passthru.start("run", "mtty") as process:
-        wait_for_line(process, line)
+        lines_until(process, line)
         process.send_signal(number)
         ended = passthru.ended(process)
     assert ended.status == (-number if number is signal.SIGKILL else 130), ended
     assert passthru.left_running() == []
-
-
-def wait_for_line(process: subprocess.Popen[str], start: str) -> None:
-    """Read what the command prints until a line starts with ``start``; its end is the deadline."""
-    assert process.stdout is not None
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if line.startswith(start):
-            return
-    raise AssertionError(f"no line began with {start!r}: {seen}")
 
 
 def child_pid(passthru: Command, name: str) -> int:

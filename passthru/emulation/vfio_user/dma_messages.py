@@ -26,7 +26,7 @@ class DmaMessages:
 
     def dma_read(self, address: int, count: int) -> bytes:
         """See `dma.Messages`."""
-        data = b""
+        data = bytearray()  # the client chooses how small the parts are
         layout = self._layout(address)
         for at, size in self._parts(address, count):
             payload = self._exchange(user.VFIO_USER_DMA_READ, user.DMA_ACCESS.pack(at, size))
@@ -34,7 +34,7 @@ class DmaMessages:
             if len(part) != size:
                 raise OSError(errno.EIO, f"the client answered DMA_READ of {size} bytes with {len(part)}")
             data += part
-        return data
+        return bytes(data)
 
     def dma_write(self, address: int, data: bytes) -> None:
         """See `dma.Messages`."""

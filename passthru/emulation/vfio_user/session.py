@@ -4,6 +4,10 @@
 A command is answered before the next is looked at. Work that a model defers runs between two messages; only there
 may DMA messages of ours be waited for, and the client's commands are served meanwhile: QEMU answers DMA under the
 lock that its vCPU holds while it waits for us.
+
+A client may be hostile. What it sends is answered, by an errno where it is wrong, or ends the connection; what it does
+not do (read our replies, answer our messages) is waited for with a deadline; nothing that it chooses the size of is
+kept. Only silence may last for ever, as that of a guest does.
 """
 
 from __future__ import annotations
@@ -11,15 +15,15 @@ from __future__ import annotations
 import errno
 import select
 import socket
-import sys
 import time
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING
 
+from passthru.emulation.complaints import Complaints
 from passthru.emulation.dma import MappedMemory
 from passthru.emulation.vfio_user import commands
 from passthru.emulation.vfio_user.dma_messages import DmaMessages
+from passthru.emulation.vfio_user.sending import Sender, Unresponsive
 from passthru.emulation.vfio_user.stream import ANCILLARY_SPACE, Malformed, Message, Stream, received_descriptors
 from passthru.vfio import user_messages as user
 from passthru.vfio.linux_vfio import VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE
@@ -32,12 +36,14 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 16
 DMA_REPLY_SECONDS = 10.0
+MOST_DEFERRED = 256  # pieces of work; a client can go on with commands that defer some while it owes us an answer
 _FRAME = user.REGION_MESSAGE.size  # header and region access
 _LONGEST_TRANSFER = commands.OURS.max_data_xfer_size
 _SHORT_TRANSFER = 4096  # goes into a socket at once, whatever signals come
 _READ = user.VFIO_USER_REGION_READ
 _WRITE = user.VFIO_USER_REGION_WRITE
-_RECEIVE_FLAGS = socket.MSG_CMSG_CLOEXEC
+_RECEIVE_FLAGS = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+_LOST = (ConnectionError, Malformed, Unresponsive)
 
 
 class Session:
@@ -47,14 +53,18 @@ class Session:
         self._connection = connection
         self._model = model
         self._trace = trace
+        self._complaints = Complaints()
+        self._sender = Sender(connection)
         self._stream = Stream()
         self._buffer = bytearray(CHUNK)
         self._deferred: deque[Callable[[], None]] = deque()
         self._working = False
+        self._lost: Exception | None = None  # found within a model's work, which may have taken it for its own
         self._watched: dict[int, Callable[[], None]] = {}
         self._poll = select.poll()
         self._next_id = 0
-        self._memory = MappedMemory(DmaMessages(self._exchange, lambda: self._state.client.max_data_xfer_size))
+        messages = DmaMessages(self._exchange, lambda: self._state.client.max_data_xfer_size)
+        self._memory = MappedMemory(messages, shared=model.maps_memory)
         self._state = commands.State(model, self._memory, self._write)
         # The greatest end of an access and the function for it, by region; -1 where the region does not take it.
         self._readers = [
@@ -71,6 +81,8 @@ class Session:
         return self._memory
 
     def defer(self, work: Callable[[], None]) -> None:
+        if len(self._deferred) >= MOST_DEFERRED:
+            raise OSError(errno.EBUSY, f"{MOST_DEFERRED} pieces of work wait already")
         self._deferred.append(work)
 
     def watch(self, descriptor: int, work: Callable[[], None]) -> None:
@@ -84,30 +96,45 @@ class Session:
     def run(self) -> None:
         """Serve until the client leaves; what it brought is given back, the model keeps its state."""
         self._connection.settimeout(None)
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # else it looks readable and is not
         self._poll.register(self._connection, select.POLLIN)
         if self._trace:
             self._trace.message(CONNECTED, b"")
         try:
             self._model.plugged(self)
             self._serve()
-        except (ConnectionError, Malformed, commands.Incompatible) as error:
-            if not isinstance(error, ConnectionError):
-                print(f"the client is disconnected: {error}", file=sys.stderr, flush=True)
-            if self._trace:
-                self._trace.note(f"disconnected: {error}")
+        except Exception as error:
+            self._tell_end(error)
         finally:
+            self._give_back()
+
+    def _tell_end(self, error: Exception) -> None:
+        reason = str(error) or type(error).__name__
+        if not isinstance(error, (OSError, Malformed, Unresponsive)):
+            self._complaints.mistake(error)
+            reason = f"the device server made a mistake: {reason}"
+        if not isinstance(error, ConnectionError):
+            self._complaints.say(f"the client is disconnected: {reason}")
+        if self._trace:
+            self._trace.note(f"disconnected: {reason}")
+
+    def _give_back(self) -> None:
+        try:
             self._model.unplugged()
-            self._memory.clear()
-            self._stream.close()
-            self._deferred.clear()
-            if self._trace:
-                self._trace.message(DISCONNECTED, b"")
-                self._trace.flush()
+        except Exception as error:
+            self._complaints.mistake(error)
+        self._memory.clear()
+        self._stream.close()
+        self._deferred.clear()
+        if self._trace:
+            self._trace.message(DISCONNECTED, b"")
+            self._trace.flush()
 
     def _serve(self) -> None:
         # Guests wait in this loop, so it is written out and keeps what it needs in local names: a lone REGION_READ
         # costs two system calls and little else. All other messages go by `_serve_chunk`.
         receive, send, buffer = self._connection.recvmsg_into, self._connection.send, self._buffer
+        receive_flags, send_flags = socket.MSG_CMSG_CLOEXEC, socket.MSG_DONTWAIT
         buffers = [buffer]
         unpack, pack, read_id, frame = user.REGION_MESSAGE.unpack_from, user.REGION_MESSAGE.pack, _READ, _FRAME
         readers, deferred, watched, trace = self._readers, self._deferred, self._watched, self._trace
@@ -117,10 +144,10 @@ class Session:
             if watched:
                 self._work_until_readable()
                 plain = self._plain()
-            length, ancillary, flags, _ = receive(buffers, ANCILLARY_SPACE, _RECEIVE_FLAGS)
+            length, ancillary, flags, _ = receive(buffers, ANCILLARY_SPACE, receive_flags)
             if length == frame and plain and not ancillary:
                 message_id, command, size, kind, _, offset, region, count = unpack(buffer)
-                if command == read_id and size == frame and not kind and region < regions and count <= short:
+                if command == read_id and size == frame and not kind and region < regions and 0 < count <= short:
                     limit, read = readers[region]
                     if offset + count <= limit:
                         try:
@@ -129,11 +156,14 @@ class Session:
                                 raise ValueError(_wrong_length(region, count, data))
                             reply = pack(message_id, read_id, frame + count, 1, 0, offset, region, count) + data
                         except Exception as error:
-                            reply = _error_reply(message_id, read_id, error)
+                            reply = self._error_reply(message_id, read_id, error)
                         if trace:
                             trace.message(FROM_CLIENT, bytes(buffer[:frame]))
                             trace.message(FROM_SERVER, reply)
-                        send(reply)
+                        try:
+                            send(reply, send_flags)  # so short a one goes as a whole or not at all
+                        except BlockingIOError:
+                            self._sender.send_patiently(reply)
                         if deferred:
                             self._serve_stream()
                             plain = self._plain()
@@ -179,7 +209,7 @@ class Session:
                 if reply:
                     trace.message(FROM_SERVER, reply)
             if reply:
-                self._connection.sendall(reply)
+                self._sender.send(reply)
             done += size
         return done
 
@@ -190,11 +220,11 @@ class Session:
             limit, read = self._readers[region]
             if offset + count > limit or count > _LONGEST_TRANSFER:
                 raise OSError(errno.EINVAL, f"region {region} has no {count} bytes at {offset:#x} to read")
-            data = read(offset, count)
+            data = read(offset, count) if count else b""
             if len(data) != count:
                 raise ValueError(_wrong_length(region, count, data))
         except Exception as error:
-            return _error_reply(message_id, _READ, error)
+            return self._error_reply(message_id, _READ, error)
         return (
             user.REGION_MESSAGE.pack(message_id, _READ, _FRAME + count, user.TYPE_REPLY, 0, offset, region, count)
             + data
@@ -206,7 +236,7 @@ class Session:
                 raise OSError(errno.EINVAL, f"a write of {count} bytes with {len(data)} bytes of data")
             self._write(region, offset, data)
         except Exception as error:
-            return _error_reply(message_id, _WRITE, error)
+            return self._error_reply(message_id, _WRITE, error)
         return user.REGION_MESSAGE.pack(message_id, _WRITE, _FRAME, user.TYPE_REPLY, 0, offset, region, count)
 
     def _write(self, region: int, offset: int, data: bytes) -> None:
@@ -215,7 +245,8 @@ class Session:
         limit, write = self._writers[region]
         if offset + len(data) > limit or len(data) > _LONGEST_TRANSFER:
             raise OSError(errno.EINVAL, f"region {region} takes no {len(data)} bytes at {offset:#x}")
-        write(offset, data)
+        if data:
+            write(offset, data)
 
     def _serve_stream(self) -> None:
         """Serve the complete messages of the stream, and the work that they defer."""
@@ -233,12 +264,12 @@ class Session:
             try:
                 reply, descriptors = self._answer(message)
             except Exception as error:
-                reply = _error_reply(message.message_id, message.command, error)
+                reply = self._error_reply(message.message_id, message.command, error)
                 if isinstance(error, commands.Incompatible):
                     self._send(reply)
                     raise
             if not message.flags & user.NO_REPLY:
-                self._send(reply, descriptors)
+                self._send_reply(message, reply, descriptors)
         finally:
             message.close()
 
@@ -255,13 +286,24 @@ class Session:
         payload, descriptors = commands.answer(self._state, message)
         return user.reply(message.message_id, message.command, payload), descriptors
 
-    def _send(self, message: bytes, descriptors: Sequence[int] = ()) -> None:
-        if self._trace:
-            self._trace.message(FROM_SERVER, message, len(descriptors))
+    def _send_reply(self, message: Message, reply: bytes, descriptors: Sequence[int]) -> None:
         if descriptors:
-            sent = socket.send_fds(self._connection, [message], list(descriptors))
-            message = message[sent:]
-        self._connection.sendall(message)
+            try:
+                self._sender.send_with(reply, descriptors)
+            except _LOST:
+                raise
+            except OSError as error:  # ETOOMANYREFS: somebody of this user has too many descriptors in flight
+                reply = self._error_reply(message.message_id, message.command, error)
+            else:
+                if self._trace:
+                    self._trace.message(FROM_SERVER, reply, len(descriptors))
+                return
+        self._send(reply)
+
+    def _send(self, message: bytes) -> None:
+        if self._trace:
+            self._trace.message(FROM_SERVER, message)
+        self._sender.send(message)
 
     def _trace_message(self, message: Message) -> None:
         if self._trace:
@@ -278,10 +320,11 @@ class Session:
                 work = self._deferred.popleft()
                 try:
                     work()
-                except (ConnectionError, Malformed):
-                    raise
-                except Exception:
-                    traceback.print_exc()
+                except Exception as error:
+                    if not self._lost:
+                        self._complaints.mistake(error)
+                if self._lost:
+                    raise self._lost
         finally:
             self._working = False
 
@@ -290,16 +333,28 @@ class Session:
             ready = [descriptor for descriptor, _ in self._poll.poll()]
             for descriptor in ready:
                 if work := self._watched.get(descriptor):
-                    self.defer(work)
+                    self._deferred.append(work)
             self._work()
             self._serve_stream()  # what a wait for DMA received along with its reply
             if self._connection.fileno() in ready:
                 return
 
     def _exchange(self, command: int, payload: bytes) -> bytes:
-        """Send a command of ours and wait for its reply, serving the client's commands meanwhile."""
+        """Send a command of ours and wait for its reply, serving the client's commands meanwhile.
+
+        Raises OSError: EDEADLK outside of deferred work, ETIMEDOUT, ECONNRESET where the connection is lost, and what
+        the client answers.
+        """
         if not self._working:
             raise OSError(errno.EDEADLK, "DMA by messages can only be waited for in deferred work")
+        if not self._lost:
+            try:
+                return _payload_of(self._awaited_reply(command, payload))
+            except _LOST as error:
+                self._lost = error
+        raise ConnectionResetError(errno.ECONNRESET, "the client left while it was asked for its memory")
+
+    def _awaited_reply(self, command: int, payload: bytes) -> Message:
         self._next_id = (self._next_id + 1) & 0xFFFF
         self._send(user.command(self._next_id, command, payload))
         deadline = time.monotonic() + DMA_REPLY_SECONDS
@@ -308,31 +363,37 @@ class Session:
         while True:
             while message := self._stream.next():
                 if message.is_reply and (message.message_id, message.command) == (self._next_id, command):
-                    return self._taken_reply(message)
+                    self._trace_message(message)
+                    return message
                 self._serve_message(message)
             remaining = deadline - time.monotonic()
             if remaining <= 0 or not readable.poll(remaining * 1000):
                 name = user.COMMAND_NAMES[command]
                 raise OSError(errno.ETIMEDOUT, f"the client did not answer {name} within {DMA_REPLY_SECONDS:.0f} s")
-            chunk, ancillary, flags, _ = self._connection.recvmsg(CHUNK, ANCILLARY_SPACE, _RECEIVE_FLAGS)
+            try:
+                chunk, ancillary, flags, _ = self._connection.recvmsg(CHUNK, ANCILLARY_SPACE, _RECEIVE_FLAGS)
+            except BlockingIOError:
+                continue
             if not chunk:
                 raise ConnectionResetError(errno.ECONNRESET, "the client left while it was asked for its memory")
             self._stream.feed(chunk, *received_descriptors(ancillary, flags))
 
-    def _taken_reply(self, message: Message) -> bytes:
-        self._trace_message(message)
-        message.close()
-        if message.flags & user.ERROR:
-            raise OSError(message.error or errno.EIO, "the client refused access to its memory")
-        return message.payload
+    def _error_reply(self, message_id: int, command: int, error: Exception) -> bytes:
+        """What went wrong as an errno; what is no OSError is a mistake of ours and shown, but the guest goes on."""
+        if isinstance(error, OSError) and error.errno:
+            return user.error_reply(message_id, command, error.errno)
+        self._complaints.mistake(error)
+        return user.error_reply(message_id, command, errno.EIO)
 
 
-def _error_reply(message_id: int, command: int, error: Exception) -> bytes:
-    """What went wrong as an errno; what is no OSError is a mistake of ours and shown, but the guest goes on."""
-    if isinstance(error, OSError) and error.errno:
-        return user.error_reply(message_id, command, error.errno)
-    traceback.print_exception(error)
-    return user.error_reply(message_id, command, errno.EIO)
+def _payload_of(reply: Message) -> bytes:
+    reply.close()
+    if reply.flags & user.ERROR:
+        error = OSError(reply.error if reply.error in errno.errorcode else errno.EIO, "the client refused its memory")
+        if isinstance(error, (*_LOST, TimeoutError)):  # an errno of the client's choice is not to pass for one of ours
+            error = OSError(errno.EIO, "the client refused its memory")
+        raise error
+    return reply.payload
 
 
 def _wrong_length(region: int, count: int, data: bytes) -> str:

@@ -2,7 +2,8 @@
 """Messages out of a stream of bytes and descriptors.
 
 Linux ends a recvmsg right behind the segment that carried descriptors, so descriptors belong to the last message
-that begins in the bytes they came with.
+that begins in the bytes they came with. They are held no longer than that message takes to arrive, and sockets not at
+all: a client that hands over its own end of the connection would seem to be there for ever.
 """
 
 from __future__ import annotations
@@ -62,12 +63,23 @@ class Message:
 
 
 def received_descriptors(ancillary: Iterable[tuple[int, int, bytes]], flags: int) -> tuple[list[int], bool]:
-    """The descriptors of a recvmsg, and whether some did not fit; they must be received with MSG_CMSG_CLOEXEC."""
+    """The descriptors of a recvmsg, and whether some did not fit or were sockets, which are closed.
+
+    They must be received with MSG_CMSG_CLOEXEC.
+    """
     descriptors = array.array("i")
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    return descriptors.tolist(), bool(flags & socket.MSG_CTRUNC)
+    lost = bool(flags & socket.MSG_CTRUNC)
+    kept = []
+    for descriptor in descriptors:
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):  # noqa: PTH115 (as in `eventfd`)
+            os.close(descriptor)
+            lost = True
+        else:
+            kept.append(descriptor)
+    return kept, lost
 
 
 class Stream:
@@ -82,6 +94,7 @@ class Stream:
         self._boundary = 0  # position of the first message start whose header is not there yet
         self._discard_to = 0  # what is before this position is thrown away
         self._descriptors: dict[int, tuple[list[int], bool]] = {}  # by position of the message
+        self._malformed: tuple[int, Malformed] | None = None  # where the stream cannot be understood any more
 
     @property
     def pending(self) -> bool:
@@ -89,25 +102,23 @@ class Stream:
         return bool(self._bytes) or self._discard_to > self._begin
 
     def feed(self, chunk: bytes, descriptors: list[int], lost: bool = False) -> None:
-        """Add received bytes and the descriptors that came with them; raises Malformed."""
+        """Add received bytes and the descriptors that came with them, which are the stream's now."""
         dropped = min(len(chunk), max(0, self._discard_to - self._begin))
         self._begin += dropped
         self._bytes += chunk[dropped:]
-        end = self._begin + len(self._bytes)
-        last = self._begin
-        while self._boundary < end:
-            last = self._boundary
-            if end - last < HEADER.size:
-                break
-            self._boundary += self._size_at(last)
-        if descriptors or lost:
-            held, lost_before = self._descriptors.get(last, ([], False))
-            self._descriptors[last] = (held + descriptors, lost or lost_before)
+        owner = self._find_boundaries()
+        if self._malformed or (dropped and dropped == len(chunk)):  # they are of no message that will be looked at
+            _close(descriptors)
+        elif descriptors or lost:
+            held, lost_before = self._descriptors.get(owner, ([], False))
+            self._descriptors[owner] = (held + descriptors, lost or lost_before)
             if len(held) + len(descriptors) > MOST_DESCRIPTORS:
-                raise Malformed(f"more than {MOST_DESCRIPTORS} descriptors with one message")
+                self._malformed = owner, Malformed(f"more than {MOST_DESCRIPTORS} descriptors with one message")
 
     def next(self) -> Message | None:
-        """Take the next message, None while it is incomplete."""
+        """Take the next message, None while it is incomplete; raises Malformed once all before that were taken."""
+        if self._malformed and self._begin >= self._malformed[0]:
+            raise self._malformed[1]
         if len(self._bytes) < HEADER.size:
             return None
         message_id, command, size, flags, error = HEADER.unpack_from(self._bytes)
@@ -125,9 +136,22 @@ class Stream:
     def close(self) -> None:
         """Close the descriptors that nobody took."""
         for descriptors, _ in self._descriptors.values():
-            for descriptor in descriptors:
-                os.close(descriptor)
+            _close(descriptors)
         self._descriptors.clear()
+
+    def _find_boundaries(self) -> int:
+        """Look at the headers that came; returns the position of the last message that begins in what is held."""
+        last = self._begin
+        end = self._begin + len(self._bytes)
+        while self._boundary < end and not self._malformed:
+            last = self._boundary
+            if end - last < HEADER.size:
+                break
+            try:
+                self._boundary += self._size_at(last)
+            except Malformed as error:
+                self._malformed = last, error
+        return last
 
     def _size_at(self, position: int) -> int:
         _, command, size, flags, _ = HEADER.unpack_from(self._bytes, position - self._begin)
@@ -141,3 +165,8 @@ class Stream:
         ):
             raise Malformed(f"a header that promises {size} bytes of command {command} with flags {flags:#x}")
         return int(size)
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

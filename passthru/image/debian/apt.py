@@ -87,6 +87,10 @@ Signed-By: {keyring}
 """
 
 
+class NotInSuite(Unusable):
+    """The suite was read, and has no such package, or no longer that version of it."""
+
+
 @dataclass(frozen=True)
 class Package:
     """One exact package: ``file`` is its name in debs/, ``sha256`` is from the signed lists, ``size`` in bytes."""
@@ -204,21 +208,22 @@ class Apt:
             shown = self._apt(words, ASK_SECONDS).stdout.decode()
         except CommandFailed as failed:
             _raise_if_full(failed.stderr, self.home)
-            raise Unusable(self._why_not(failed, packages)) from failed
+            raise self._why_not(failed, packages) from failed
         return [line for line in shown.splitlines() if line.startswith("'")]
 
-    def _why_not(self, failed: CommandFailed, packages: Sequence[str]) -> str:
+    def _why_not(self, failed: CommandFailed, packages: Sequence[str]) -> Unusable:
         name = self.suite.name
         version = re.search(r"Version '(.+)' for '(.+)' was not found", failed.stderr)
         if version:
-            return (
+            return NotInSuite(
                 f"Debian {name} no longer has {version[2]} {version[1]}, which the lock file wants; bring it from a "
                 "cache that has it with `passthru cache export` and `passthru cache import`, or run without the lock"
             )
         unknown = re.search(r"Unable to locate package (\S+)|Package '?(\S+?)'? has no installation", failed.stderr)
         if unknown:
-            return f"Debian {name} has no package {unknown[1] or unknown[2]} for {self.arch}; use another suite"
-        return f"apt cannot resolve {', '.join(packages[:3])} in Debian {name}: {_failure(failed)}"
+            package = unknown[1] or unknown[2]
+            return NotInSuite(f"Debian {name} has no package {package} for {self.arch}; use another suite")
+        return Unusable(f"apt cannot resolve {', '.join(packages[:3])} in Debian {name}: {_failure(failed)}")
 
     def _update(self) -> str:
         """'' when the required suites were read, else why not."""

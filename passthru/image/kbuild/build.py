@@ -7,7 +7,6 @@ entry itself is addressed by all that went into it: recipe, kernel, headers, com
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.errors import MissingCapability, Unusable
@@ -22,6 +21,7 @@ from passthru.image.tree import remove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from passthru.events import Tell
     from passthru.image.kbuild.headers import Headers
@@ -45,10 +45,9 @@ def build_modules(
     """
     chosen = recipe if isinstance(recipe, ModuleRecipe) else load(recipe)
     _admit(chosen, kernel)
-    name = f"{chosen.identity} {kernel.identity} {kernel.release} {kernel.arch} {headers.stamp(kernel)}"
-    return store.resolve(
-        KIND, name.strip(), lambda: _build(chosen, kernel, store, tell, update=update), update=update
-    )
+    words = (chosen.name, kernel.release, kernel.arch, chosen.identity, kernel.identity, headers.stamp(kernel))
+    found = " ".join(filter(None, words))
+    return store.resolve(KIND, found, lambda: _build(chosen, kernel, store, tell, update=update), update=update)
 
 
 def built_files(entry: Entry) -> list[Path]:
@@ -113,10 +112,11 @@ def _make(
             (source / path).write_bytes(data)
         commands = tools.lay_out(work)
         log = work / "log"
+        hidden = {source: ".", work: "build", store.root: "cache"}
         try:
-            build(tree.lay_out(work), source, commands, recipe.make, kernel.arch, log, [work, store.root])
+            build(tree.lay_out(work), source, commands, recipe.make, kernel.arch, log, hidden)
         except BuildFailed as failed:
-            kept = keep_log(log, f"{recipe.name}-{kernel.release}", store)
+            kept = keep_log(log, f"{recipe.name}-{kernel.release}", store, {source: recipe.home})
             raise Unusable(_sentence(failed, recipe, kernel, source, kept)) from failed
         found = _collect(recipe, kernel, source, commands, to)
     finally:

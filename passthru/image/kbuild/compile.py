@@ -14,7 +14,7 @@ from passthru.image.command import CommandFailed, run
 from passthru.image.store import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from passthru.image.kbuild.toolchain import Commands
     from passthru.image.store import Store
@@ -23,7 +23,8 @@ SECONDS = 1800.0
 _UNFIT = re.compile(r"[\s:#$%\\'\"]")
 """What make, or the kernel's makefiles, cannot have in a path ("source directory cannot contain spaces or colons")."""
 _ERROR = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.+)$", re.MULTILINE)
-_OTHER = re.compile(r"^.*(?:\bERROR\b|\berror:|\*\*\* ).*$", re.MULTILINE)
+_OTHER = re.compile(r"^.*(?:\b(?:ERROR|error|Error)[: ]|\bundefined!|\*\*\* ).*$", re.MULTILINE)
+_PLACES = (Path("/tmp"), Path("/var/tmp"))
 _ARCH = {"amd64": "x86", "arm64": "arm64"}
 
 
@@ -42,7 +43,7 @@ def place_for(scratch: Path) -> Path:
 
     The caller removes it.
     """
-    for folder in (scratch, Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+    for folder in (scratch, Path(tempfile.gettempdir()), *_PLACES):
         if not _UNFIT.search(str(folder)) and os.access(folder, os.W_OK | os.X_OK):
             return Path(tempfile.mkdtemp(prefix="build-", dir=folder))
     raise Unusable(
@@ -58,13 +59,14 @@ def build(
     variables: Mapping[str, str],
     arch: str,
     log: Path,
-    hidden: Sequence[Path],
+    hidden: Mapping[Path, str],
 ) -> None:
     """``make -C TREE M=MODULE modules`` in a clean environment; its output goes to ``log``.
 
-    ``hidden`` are directories that must not show in what is made. Raises BuildFailed.
+    ``hidden`` are directories that must not show in what is made, and what stands for them there. Raises BuildFailed.
     """
-    mapped = " ".join(f"-ffile-prefix-map={path}=." for path in hidden)
+    outer_first = sorted(hidden.items(), key=lambda item: len(str(item[0])))  # of those that match, gcc takes the last
+    mapped = " ".join(f"-ffile-prefix-map={path}={name}" for path, name in outer_first if not _UNFIT.search(str(path)))
     words = {
         "ARCH": _ARCH[arch],
         "KCFLAGS": mapped,
@@ -77,7 +79,12 @@ def build(
         **variables,
     }
     # Not the caller's environment: MAKEFLAGS, KCFLAGS, ARCH and their like would speak for another build.
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": str(module), "TMPDIR": str(log.parent)}
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C",
+        "HOME": str(module),
+        "TMPDIR": str(log.parent),
+    }
     argv = [
         *("sh", "-c", 'log=$1; shift; exec env -i "$@" >"$log" 2>&1', "sh", str(log)),
         *(f"{name}={value}" for name, value in environment.items()),
@@ -98,12 +105,18 @@ def first_error(log: str, otherwise: str) -> BuildFailed:
     if match:
         return BuildFailed(match["text"].strip(), match["file"], int(match["line"]))
     other = _OTHER.search(log)
-    return BuildFailed(other[0].strip() if other else otherwise)
+    if other:
+        return BuildFailed(re.sub(r"^make(\[\d+\])?: \*\*\* ", "make: ", other[0].strip()))
+    last = log.strip().rpartition("\n")[2]
+    return BuildFailed(f"{otherwise}, and its last words are: {last}" if last else otherwise)
 
 
-def keep_log(log: Path, name: str, store: Store) -> Path:
-    """Where the whole log stays for a person to read."""
+def keep_log(log: Path, name: str, store: Store, shown: Mapping[Path, Path]) -> Path:
+    """Where the whole log stays for a person to read; ``shown`` says which path is to stand for another one there."""
     kept = store.area("build-logs") / f"{re.sub(r'[^A-Za-z0-9_.+-]', '-', name)}.log"
+    text = log.read_bytes() if log.exists() else b""
+    for path, instead in shown.items():
+        text = text.replace(os.fsencode(path), os.fsencode(instead))
     with store.trouble("the log of a build"):
-        write_whole(kept, log.read_bytes() if log.exists() else b"")
+        write_whole(kept, text)
     return kept

@@ -12,26 +12,26 @@ import hashlib
 import re
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from passthru.errors import MissingCapability, Unusable
 from passthru.image.debian import packages_root, pins_of
+from passthru.image.debian.apt import NotInSuite
 from passthru.image.kbuild.private_root import PrivateRoot, is_program, write_script
 from passthru.image.kernel import machine_arch
 from passthru.image.tree import file_digest, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from passthru.events import Tell
     from passthru.image.kernel import Kernel
     from passthru.image.store import Entry, Store
 
 _HEADERS = r"linux-headers-.+"
-_KBUILD = (
-    r"linux-kbuild-.+|zlib1g|lib(c6|elf1|ssl3|zstd1|lzma5|bz2-1\.0|gcc-s1)(t64)?"
-)  # without pahole: it is for BTF, and needs the whole kernel
+_KBUILD = r"linux-kbuild-.+|zlib1g|lib(c6|elf1|ssl3|zstd1|lzma5|bz2-1\.0|gcc-s1)(t64)?"
+"""Without pahole: it is for BTF, which needs the whole kernel, and is left out of what is built here."""
 _LEFT_OUT = {"Makefile", "scripts", "tools", "vmlinux"}
 
 
@@ -162,7 +162,14 @@ def _of_debian(kernel: Kernel, store: Store, tell: Tell, *, update: bool) -> _De
     package = f"linux-headers-{kernel.release}"
     what = f"the headers of {kernel.source}"
     asked = [f"{package}={version}"]
-    headers = packages_root(suite, asked, kernel.arch, store, tell, only=_HEADERS, what=what, update=update)
+    try:
+        headers = packages_root(suite, asked, kernel.arch, store, tell, only=_HEADERS, what=what, update=update)
+    except NotInSuite as error:
+        raise MissingCapability(
+            "kernel headers",
+            f"Debian {suite} has no {package} {version} any more, so no modules can be built for {kernel.source} as it "
+            "is in the cache; take its present kernel with `passthru fetch --update`",
+        ) from error
     home = headers.path / "usr/src" / package
     try:
         # ../../lib/linux-kbuild-6.12.95+deb12/scripts: so the headers name the package that they need

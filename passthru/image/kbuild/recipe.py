@@ -83,18 +83,16 @@ def load(name: str | Path) -> ModuleRecipe:
         raise UserMistake(f"{home} holds no Kbuild, so no kernel module can be built there; write one")
     try:
         own = _own_files(home)
-        text = (home / FILE).read_text() if (home / FILE).is_file() else ""
-        told = tomllib.loads(text)
+        described = (home / FILE).is_file()
+        told = tomllib.loads((home / FILE).read_text()) if described else {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserMistake(f"the module recipe {home / FILE} cannot be read: {error}") from error
-    return _recipe(home, told, own, described=bool(text))
+    return _recipe(home, told, own, described=described)
 
 
-def find(module: str) -> ModuleRecipe | None:
-    """The recipe of this installation that makes a module of that name, if there is one."""
-    wanted = plain_name(module)
-    homes = sorted(_homes(), key=lambda home: plain_name(home.name) != wanted)  # the one of that name first
-    return next((recipe for recipe in map(load, homes) if wanted in recipe.promised), None)
+def known() -> list[ModuleRecipe]:
+    """All recipes of this installation."""
+    return [load(home) for home in _homes()]
 
 
 def _homes() -> list[Path]:
@@ -202,4 +200,6 @@ def _texts(where: Path, told: Mapping[str, object], key: str, default: tuple[str
 def _inside(where: Path, path: str) -> str:
     if path.startswith("/") or ".." in PurePosixPath(path).parts:
         raise UserMistake(f"{where}: {path!r} leaves the kernel's source; write it without / in front and without ..")
+    if "**" in path:
+        raise UserMistake(f"{where}: {path!r} has a **; write a pattern for each directory")
     return path.strip("/")

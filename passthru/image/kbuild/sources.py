@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Files of the kernel's own source, of exactly the version in use: out of Debian's linux-source-X.Y, or a build tree."""
+"""Files of the kernel's own source, of the very version in use: out of Debian's linux-source-X.Y, or a build tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from passthru.errors import MissingCapability, Unusable, UserMistake
 from passthru.events import Progress
 from passthru.image.debian import packages_root
+from passthru.image.debian.apt import NotInSuite
 from passthru.image.kbuild.headers import build_tree, debian_version
+from passthru.image.kernel import machine_arch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +80,15 @@ def _of_debian(recipe: ModuleRecipe, kernel: Kernel, store: Store, tell: Tell) -
     what = f"the source of {recipe.name} from {package}"
 
     def build(tree: Path) -> None:
-        root = packages_root(suite, [f"{package}={version}"], kernel.arch, store, tell, closure=False, what=package)
+        try:
+            exact = [f"{package}={version}"]
+            root = packages_root(suite, exact, machine_arch(), store, tell, closure=False, what=package)
+        except NotInSuite as error:
+            raise MissingCapability(
+                "kernel source",
+                f"Debian {suite} has no {package} {version} any more, of which the module {recipe.name} is made; take "
+                "its present kernel with `passthru fetch --update`",
+            ) from error
         archives = sorted((root.path / "usr/src").glob("linux-source-*.tar.*"))
         if not archives:
             raise Unusable(f"Debian's {package} {version} holds no source archive; take another kernel")
@@ -97,10 +107,11 @@ def _extract(archive: Path, recipe: ModuleRecipe, to: Path, tell: Tell, work: st
         with archive.open("rb") as raw, tarfile.open(fileobj=_watched(raw, total, tell, work), mode="r|xz") as packed:
             for member in packed:
                 path = member.name.partition("/")[2]
-                hit = next((pattern for pattern in patterns if fnmatch.fnmatchcase(path, pattern)), None)
-                if hit is None or not member.isfile():
+                hits = [pattern for pattern in patterns if _matches(path, pattern)]
+                if not hits or not member.isfile():
                     continue
-                missing.pop(hit, None)
+                for pattern in hits:
+                    missing.pop(pattern, None)
                 place = to / Path(path).relative_to(recipe.linux_from)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with place.open("wb") as stream:
@@ -112,6 +123,12 @@ def _extract(archive: Path, recipe: ModuleRecipe, to: Path, tell: Tell, work: st
     tell(Progress(work, total, total, "bytes", finished=True))
     for name in missing.values():
         raise _no_such_file(recipe, name, archive.name)
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """As Path.glob() has it: a ``*`` stays within one directory."""
+    names, parts = path.split("/"), pattern.split("/")
+    return len(names) == len(parts) and all(map(fnmatch.fnmatchcase, names, parts))
 
 
 def _watched(raw: BinaryIO, total: int, tell: Tell, work: str) -> BinaryIO:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from passthru.errors import MissingCapability
 from passthru.image.command import CommandFailed, run
 from passthru.image.debian import packages_root, pins_of
+from passthru.image.debian.apt import NotInSuite
 from passthru.image.kbuild.private_root import PrivateRoot, write_script
 from passthru.image.kernel import machine_arch
 
@@ -96,29 +97,28 @@ class _Machine:
 
 
 def _of_machine(kernel: Kernel, major: int) -> _Machine | None:
-    make = shutil.which("make")
+    """What is on PATH, if it is whole and its gcc is of the wanted major version (0: any)."""
     prefix = "" if kernel.arch == machine_arch() else f"{TRIPLES[kernel.arch]}-"
-    names = [f"{prefix}gcc-{major}", f"{prefix}gcc"] if major else [f"{prefix}gcc"]
-    tools = {variable: shutil.which(f"{prefix}{tool}") for variable, tool in _TOOLS.items()}
-    if make is None or not all(tools.values()):
+    make = shutil.which("make")
+    tools = {variable: shutil.which(f"{prefix}{tool}") for variable, tool in {**_TOOLS, "AS": "as"}.items()}
+    if make is None or None in tools.values():
         return None
-    for compiler in filter(None, map(shutil.which, names)):
+    for name in (f"{prefix}gcc-{major}", f"{prefix}gcc"):
+        compiler = shutil.which(name)
+        if compiler is None:
+            continue
         try:
             version = _first_line([compiler, "-dumpfullversion"])
-            machine = _first_line([compiler, "-dumpmachine"])
-            if int(version.partition(".")[0]) not in (major, major or int(version.partition(".")[0])):
-                continue
-            if not machine.startswith(_MACHINES[kernel.arch]):
-                continue
-            if not re.match(r"GNU Make [4-9]", _first_line([make, "--version"])):
-                return None
-            linker = _first_line([str(tools["LD"]), "--version"])
-            # The assembler stands for a gcc that is whole: without one, it prints the bare name of what it lacks.
-            identity = f"{_first_line([compiler, '--version'])}; {linker}"
-        except (CommandFailed, ValueError):
+            fits = not major or version.startswith(f"{major}.")
+            fits &= _first_line([compiler, "-dumpmachine"]).startswith(_MACHINES[kernel.arch])
+            fits &= "/" in _first_line([compiler, "-print-prog-name=cc1"])  # else it is only half installed
+            fits &= re.match(r"GNU Make [4-9]", _first_line([make, "--version"])) is not None
+            if fits:
+                identity = "; ".join(_first_line([program, "--version"]) for program in (compiler, str(tools["LD"])))
+                variables = {"CC": compiler, **{variable: str(tool) for variable, tool in tools.items()}}
+                return _Machine(f"gcc {version} of this machine ({compiler})", identity, Path(make), variables)
+        except CommandFailed:
             continue
-        variables = {"CC": compiler, **{variable: str(tool) for variable, tool in tools.items()}}
-        return _Machine(f"gcc {version} of this machine ({compiler})", identity, Path(make), variables)
     return None
 
 
@@ -141,21 +141,26 @@ class _Debian:
             program = programs / f"{self.triple}-{tool}"
             script = write_script(folder / tool, root.start(program.resolve()))
             variables[variable] = str(script)
-        home = self.entry.path / "usr/lib" / ("gcc-cross" if self.cross else "gcc") / self.triple / str(self.major)
         for part in ("cc1", "collect2"):
-            write_script(folder / part, root.start(home / part, own_name=False))
+            write_script(folder / part, root.start(self._part(part), own_name=False))
         compiler = root.start(programs / f"{self.triple}-gcc-{self.major}", own_name=False)
-        script = write_script(folder / f"gcc-{self.major}", compiler.replace('"$@"', f"-B{folder}/ \"$@\""))
+        script = write_script(folder / f"gcc-{self.major}", compiler.replace('"$@"', f'-B{folder}/ "$@"'))
         make = write_script(folder / "make", root.start(programs / "make"))
         return Commands(make, {**variables, "CC": str(script)})
+
+    def _part(self, name: str) -> Path:
+        """A program that gcc starts; up to gcc 12 Debian had those below lib, since then below libexec."""
+        inner = Path("gcc-cross" if self.cross else "gcc", self.triple, str(self.major), name)
+        places = [self.entry.path / "usr" / folder / inner for folder in ("libexec", "lib")]
+        return next((place for place in places if place.exists()), places[0])
 
 
 def _of_debian(kernel: Kernel, major: int, store: Store, tell: Tell, *, update: bool) -> _Debian:
     if major < _OLDEST:
         raise MissingCapability(
             f"gcc {major}",
-            f"the kernel {kernel.source} was built with gcc {major}, which neither this machine nor Debian has; install "
-            "it here, or take another kernel",
+            f"the kernel {kernel.source} was built with gcc {major}, which neither this machine nor Debian has; "
+            "install it here, or take another kernel",
         )
     cross = kernel.arch != machine_arch()
     triple = TRIPLES[kernel.arch]
@@ -163,7 +168,14 @@ def _of_debian(kernel: Kernel, major: int, store: Store, tell: Tell, *, update: 
     packages = [f"gcc-{major}{suffix}", f"binutils{suffix}", "make"]
     suite = _suite(kernel, major)
     what = f"gcc {major} of Debian {suite}"
-    entry = packages_root(suite, packages, machine_arch(), store, tell, what=what, update=update)
+    try:
+        entry = packages_root(suite, packages, machine_arch(), store, tell, what=what, update=update)
+    except NotInSuite as error:
+        raise MissingCapability(
+            f"gcc {major}",
+            f"the kernel {kernel.source} was built with gcc {major}, which neither this machine nor Debian {suite} "
+            "has; install it here, or take another kernel",
+        ) from error
     version = pins_of(entry)[packages[0]]
     return _Debian(f"gcc-{major} {version} of Debian {suite}", entry.digest, entry, major, triple, cross)
 

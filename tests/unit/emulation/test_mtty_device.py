@@ -45,7 +45,7 @@ def _event(client: Client) -> None:
 
 
 def test_catalogue() -> None:
-    assert catalogue() == {"mtty": Mtty}
+    assert catalogue()["mtty"] is Mtty
     assert Mtty.Options() == Mtty.Options(ports=2, fifo="faithful")
     assert Mtty.access == "trapped"
 

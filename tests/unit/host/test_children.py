@@ -48,6 +48,17 @@ async def test_streams_connect_both_ways(host: Host, read: Read) -> None:
     assert (await child.wait(Deadline.after(20))).code == 0
 
 
+async def test_pipes_connect_both_ways_and_join_small_writes(host: Host) -> None:
+    said = "for i in $(seq 5000); do echo; done >&{said:line}; cat <&{told:line} >&{said:line}"
+    child = await host.start(ChildSpec("talk", ("sh", "-c", said), pipes=("line",)))
+    said_end, told_end = child.pipes["line"]
+    told_end.write(b"there and back")
+    told_end.close()
+    assert (await child.wait(Deadline.after(20))).code == 0
+    assert said_end.read(65536) == b"\n" * 5000 + b"there and back"
+    assert said_end.read(65536) == b""
+
+
 async def test_inherited_descriptors_are_the_lowest(host: Host) -> None:
     """Streams, then listening sockets, from 3 on: a shell may know no number above 9."""
     spec = ChildSpec("sleep", ("true", "{listen:l}", "{stream:b}", "{stream:a}"), streams=("a", "b"), listens=("l",))

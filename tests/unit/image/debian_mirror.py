@@ -12,6 +12,10 @@ import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SECONDS = 60.0
 
@@ -23,7 +27,7 @@ class Package:
     name: str
     version: str = "1.0"
     depends: str = ""
-    files: dict[str, str] = field(default_factory=dict)
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
@@ -135,7 +139,9 @@ class Mirror:
         (tree / "DEBIAN/control").write_text(_control(package))
         for name, content in package.files.items():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
-            if content.startswith("-> "):
+            if isinstance(content, bytes):
+                (tree / name).write_bytes(content)
+            elif content.startswith("-> "):
                 (tree / name).symlink_to(content.removeprefix("-> "))
             else:
                 (tree / name).write_text(content)

@@ -70,6 +70,23 @@ def test_kvm_where_a_guest_ran_and_no_second_trial(
     assert len(program.starts) == 2  # it was asked what it can do, and tried
 
 
+def test_tcg_where_the_trial_guest_cannot_be_made(
+    trial: Trial, kernel: Kernel, store: Store, told: list[Event], device: Path
+) -> None:
+    """A cache that was filled where there is no KVM, carried to a machine with one and without network."""
+
+    def unreachable() -> Path:
+        raise Unusable("Debian could not be reached")
+
+    _, qemu = trial("first-line")
+    chosen = choose("auto", qemu, kernel, unreachable, store, told.append, device=device)
+    assert chosen.name == "tcg"
+    assert "Debian could not be reached" in chosen.reason
+    with pytest.raises(Unusable, match="Debian could not be reached"):
+        choose("kvm", qemu, kernel, unreachable, store, told.append, device=device)
+    assert choose("auto", qemu, kernel, initrd, store, told.append, device=device).name == "kvm", "not remembered"
+
+
 @pytest.mark.parametrize(
     ("ending", "reason"),
     [

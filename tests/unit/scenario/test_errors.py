@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
         ),
         (
             DEVICE.replace("mtty", "mty"),
-            's.toml:3: device.card.model: there is no device model "mty"; did you mean "mtty"? there are: mtty',
+            's.toml:3: device.card.model: there is no device model "mty"; did you mean "mtty"? there are: ',
         ),
         (
             DEVICE.replace("vfio-user", "pci"),
@@ -58,8 +58,7 @@ def path(tmp_path: Path) -> Path:
         ("device = 3\n", "s.toml:1: device: should be tables [device.ID]"),
         (
             '[check.a]\nuse = "lspic"\n',
-            's.toml:2: check.a.use: there is no check "lspic"; did you mean "lspci"? there are: command, dmesg,'
-            " interrupts, lspci, serial-loopback, setserial",
+            's.toml:2: check.a.use: there is no check "lspic"; did you mean "lspci"? there are: command, ',
         ),
         ("# x\n[check.a]\ncommand = 'x'\n", "s.toml:2: check.a.use: is missing; there are: lspci, setserial,"),
         ('[check.a]\nuse = "command"\n', "s.toml:1: check.a.command: is missing"),

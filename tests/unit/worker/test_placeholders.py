@@ -10,7 +10,8 @@ from passthru.worker.protocol import RequestError
 
 
 def replace(text: str) -> str:
-    return replaced(text, {"qmp": 7, "serial.0": 8}, {"mtty0": 9}, "/tmp/s/{}".format)
+    numbers = {("stream", "qmp"): 7, ("stream", "serial.0"): 8, ("listen", "mtty0"): 9, ("said", "p"): 10}
+    return replaced(text, numbers, "/tmp/s/{}".format)
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,7 @@ def replace(text: str) -> str:
         ("--listen-fd={listen:mtty0}", "--listen-fd=9"),
         ("path={socket:mtty0},x", "path=/tmp/s/mtty0,x"),
         ("{socket:not-ours}", "/tmp/s/not-ours"),
+        ("path=/proc/self/fd/{said:p}", "path=/proc/self/fd/10"),
         ('{"driver": {"type": "UNIX"}}', '{"driver": {"type": "UNIX"}}'),
         ("{stream}", "{stream}"),
         ("{other:qmp}", "{other:qmp}"),
@@ -31,9 +33,9 @@ def test_replaced(text: str, expected: str) -> None:
     assert replace(text) == expected
 
 
-@pytest.mark.parametrize("text", ["{stream:mtty0}", "{listen:qmp}", "fd={stream:other}"])
+@pytest.mark.parametrize("text", ["{stream:mtty0}", "{listen:qmp}", "fd={stream:other}", "{told:mtty0}"])
 def test_unknown_stream_is_named(text: str) -> None:
-    with pytest.raises(RequestError, match=r"but the child has no (stream|listen) '(mtty0|qmp|other)'"):
+    with pytest.raises(RequestError, match=r"but the child has no (stream|listen|told) '(mtty0|qmp|other)'"):
         replace(text)
 
 

@@ -29,7 +29,7 @@ of 8; every other access reads ones and writes nothing, as do registers that are
 |        |   |    | buffer to RAM; 0x4 interrupt at the end; bits 8 to 11 the vector for it. Without 0x1 nothing is |
 |        |   |    | written here, and while running to no register of DMA |
 | 0xa0   | 4 | RO | DMA result, see `transfer.Result` |
-| 0xa8   | 8 | RO | DMA fault: the RAM address of the burst (64 KiB at most) that failed |
+| 0xa8   | 8 | RO | DMA fault: the RAM address of the burst (128 KiB at most) that failed |
 | 0xb0   | 8 | RO | DMA transferred: bytes of whole bursts |
 
 Interrupt causes: 0x1 factorial done, 0x100 DMA done, 0x200 DMA failed, and those that were raised. Each interrupts

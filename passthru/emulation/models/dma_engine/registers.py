@@ -113,10 +113,10 @@ class RegistersAndBuffer(MemoryRegion):
     def _write_factorial(self, value: int) -> None:
         if self._status & STATUS_COMPUTING:
             return
+        resets = self._resets
+        self.plug.defer(lambda: self._compute(resets))  # may be refused: nothing has begun then
         self._factorial = value
         self._status |= STATUS_COMPUTING
-        resets = self._resets
-        self.plug.defer(lambda: self._compute(resets))
 
     def _compute(self, resets: int) -> None:
         if resets != self._resets or not self._status & STATUS_COMPUTING:

@@ -27,7 +27,7 @@ START, TO_RAM, INTERRUPT = 0x1, 0x2, 0x4
 VECTOR_SHIFT, VECTOR_MASK = 8, 0xF
 _KNOWN = START | TO_RAM | INTERRUPT | VECTOR_MASK << VECTOR_SHIFT
 
-BURST = 64 << 10  # what is copied at a time stays in the processor's cache
+BURST = 128 << 10  # what is copied at a time stays in the processor's cache
 _PAGE = 4096
 
 
@@ -86,10 +86,10 @@ class DmaController:
         """Start a transfer; without START nothing happens, as while one runs."""
         if self.running or not value & START:
             return
+        generation = self._generation + 1
+        self.plug.defer(lambda: self._run(generation))  # may be refused: nothing has begun then
+        self._generation = generation
         self.command = value & _KNOWN
-        self._generation += 1
-        generation = self._generation
-        self.plug.defer(lambda: self._run(generation))
 
     def _run(self, generation: int) -> None:
         if generation != self._generation:

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One run: prepare (blocking), perform (set up, boot, judge, take down), finish. Each step leaves its part behind."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from passthru.check.finding import Finding, Verdict
+from passthru.errors import GuestTrouble, PassthruError, Unusable, UserMistake
+from passthru.run.assembly import assigned_devices
+from passthru.run.booted import booted, phase, prepare
+from passthru.run.events import CheckEnded, RunEnded, RunStarted
+from passthru.run.handover import hand_over, keep
+from passthru.run.judging import Judging
+from passthru.run.outcome import Judgement, Outcome, blame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from passthru.deadline import Deadline
+    from passthru.events import Tell
+    from passthru.image.store import Store
+    from passthru.run.directory import RunDirectory
+    from passthru.run.handles import Handles
+    from passthru.run.plan import Plan
+    from passthru.run.stage import Stage
+    from passthru.run.what import Request
+
+RUN = "run"
+"""The id and kind of the judgement that stands for the run itself, where it broke off outside of a check."""
+
+
+class After(Enum):
+    """What follows once the guest is up."""
+
+    CHECKS = "checks"
+    CHECKS_THEN_SHELL_ON_FAILURE = "checks, then the shell if one failed"
+    SHELL = "shell"
+
+
+class OneRun:
+    """One run on its way. Whatever goes wrong becomes part of its outcome, but for a mistake of the user's."""
+
+    def __init__(self, request: Request, directory: RunDirectory, tell: Tell, handles: Handles) -> None:
+        self.request = request
+        self.plan: Plan | None = None
+        self.interrupted = False
+        self._scenario = request.scenario
+        self._directory = directory
+        self._tell = tell
+        self._seconds = 0.0
+        self._judgements: list[Judgement] = []
+        self._used: dict[str, str] = {}
+        self._handles = handles
+
+    def prepare(self, make_plan: Callable[[Request, Tell], Plan]) -> None:
+        """Find, fetch and build what the run needs; blocks. Raises UserMistake, KeyboardInterrupt."""
+        self._tell(RunStarted(self._scenario.name, self._scenario.summary, self._directory.path))
+        with self._timed_and_broken_off_by_errors():
+            with phase("prepare", "finding QEMU, kernel and image", self._tell) as came:
+                plan = prepare(self.request, self._directory, make_plan, self._tell)
+                self._handles.qemu_arguments(plan.qemu, self._directory)  # a mistake in them is told before any boot
+                self._used |= used(plan)
+                came(f"{plan.qemu.title}, kernel {plan.kernel.release}, {used(plan)['accelerator']}")
+            self.plan = plan
+
+    async def perform(self, store: Store, after: After, load: float) -> None:
+        """Boot and judge what was prepared. ``load`` stretches the deadlines on a machine that does more than this.
+
+        Raises CancelledError.
+        """
+        if self.plan is None:
+            return
+        self.interrupted = True
+        seconds = None if self._handles.limitless else self._scenario.deadline
+        up = booted(self.plan, self._directory, store, self._tell, load=load, seconds=seconds, handles=self._handles)
+        with self._timed_and_broken_off_by_errors():
+            async with up as (self.plan, stage, deadline):
+                self._used |= used(self.plan)
+                await self._use(self.plan, stage, deadline, after)
+        self.interrupted = False
+
+    def finish(self) -> Outcome:
+        """The outcome, told to the reports."""
+        outcome = Outcome(self._scenario.name, tuple(self._judgements), self._used, self.interrupted)
+        self._tell(RunEnded(outcome, self._seconds))
+        return outcome
+
+    async def _use(self, plan: Plan, stage: Stage, deadline: Deadline, after: After) -> None:
+        if after is After.SHELL:
+            await hand_over(stage, self._tell)
+            return
+        await self._judge(plan, stage, deadline)
+        if after is After.CHECKS_THEN_SHELL_ON_FAILURE and self._failed():
+            await hand_over(stage, self._tell)
+        if self._handles.keep:
+            await keep(stage, self._tell)
+
+    async def _judge(self, plan: Plan, stage: Stage, deadline: Deadline) -> None:
+        judging = Judging(
+            scenario=self._scenario,
+            guest=stage.guest,
+            devices=assigned_devices(plan),
+            deadline=deadline,
+            tell=self._tell,
+            judgements=self._judgements,
+            machine=stage.machine,
+            missing=plan.image.missing,
+        )
+        with phase("checks", "running the checks", self._tell):
+            await judging.all()
+        if stage.guest.kernel_log.splats and not self._failed():
+            titles = "; ".join(splat.title for splat in stage.guest.kernel_log.splats)
+            trouble = GuestTrouble("guest-kernel", f"the guest's kernel complained: {titles}")
+            self._add(blame(trouble, self._scenario.subject))
+
+    def _failed(self) -> bool:
+        return any(judgement.finding.verdict is not Verdict.PASSED for judgement in self._judgements)
+
+    def _add(self, finding: Finding) -> None:
+        judgement = Judgement(RUN, RUN, finding, 0.0)
+        self._judgements.append(judgement)
+        self._tell(CheckEnded(judgement))
+
+    @contextlib.contextmanager
+    def _timed_and_broken_off_by_errors(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        except UserMistake:
+            raise
+        except GuestTrouble as trouble:
+            self._add(blame(trouble, self._scenario.subject))
+        except PassthruError as error:
+            self._add(Finding(Verdict.ERROR, str(error)))
+        except OSError as error:
+            self._add(Finding(Verdict.ERROR, str(_disk_trouble(error, self._directory))))
+        finally:
+            # Its own time: among several, a run waits for its turn between being prepared and being performed.
+            self._seconds += time.monotonic() - began
+
+
+def used(plan: Plan) -> dict[str, str]:
+    """What ``plan`` uses, in words."""
+    accelerator = plan.accelerator.name.upper()
+    return {
+        "qemu": plan.qemu.title,
+        "kernel": f"{plan.kernel.release} ({plan.kernel.source})",
+        "accelerator": f"{accelerator} ({plan.accelerator.reason})" if plan.accelerator.reason else accelerator,
+        "machine": plan.scenario.guest.machine,
+    }
+
+
+def _disk_trouble(error: OSError, directory: RunDirectory) -> Unusable:
+    reason = error.strerror or str(error)
+    return Unusable(f"cannot write {error.filename or directory.path}: {reason}; name another place with --runs DIR")

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Relative paths in a scenario made absolute, so that it means the same from anywhere, its run directory included."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from passthru.own_code import split_reference
+
+if TYPE_CHECKING:
+    from passthru.scenario.files import KeyPath, Merged
+
+
+def absolute(tree: dict[str, Any], merged: Merged) -> dict[str, Any]:
+    """``tree`` with the paths of the user's models, checks and companions absolute; what is of a wrong type stays."""
+    made = dict(tree)
+    for section, key in (("device", "model"), ("check", "use")):
+        tables = tree.get(section)
+        if isinstance(tables, dict):
+            made[section] = {name: _table(table, (section, name), key, merged) for name, table in tables.items()}
+    return made
+
+
+def _table(table: Any, path: KeyPath, key: str, merged: Merged) -> Any:
+    if not isinstance(table, dict):
+        return table
+    made = dict(table)
+    if isinstance(reference := table.get(key), str) and split_reference(reference):
+        made[key] = str(merged.directory((*path, key)) / reference)
+    if path[0] == "device" and isinstance(companion := table.get("companion"), dict):
+        made["companion"] = _companion(companion, (*path, "companion"), merged)
+    return made
+
+
+def _companion(companion: dict[str, Any], path: KeyPath, merged: Merged) -> dict[str, Any]:
+    given = companion.get("directory")
+    if given is not None and not isinstance(given, str):
+        return companion
+    # Its words may come from one file and its socket from another: each is relative to where it is written.
+    words = merged.directory((*path, "command")) if "command" in companion else merged.directory(path)
+    directory = merged.directory((*path, "directory")) / given if given is not None else words
+    made = {**companion, "directory": str(directory)} if "command" in companion else dict(companion)
+    if isinstance(socket := companion.get("socket"), str) and socket:
+        made["socket"] = str((directory if given is not None else merged.directory((*path, "socket"))) / socket)
+    return made
