@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FIRST_WORDS = "Linux version "
 _SHOWN = 8
-_SETTLING = 2.0
+_SETTLING = 1.0
 """Seconds, before scaling, that drivers may take beyond the start of the guest's shell."""
 
 

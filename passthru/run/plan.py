@@ -13,7 +13,7 @@ from passthru.image.guest import GuestImage, build_guest, floor_image
 from passthru.image.modules import available
 from passthru.qemu import accelerator as accelerators
 from passthru.qemu import find as qemus
-from passthru.run.lock import demand_same, demand_same_code
+from passthru.run.pins import demand_same, demand_same_code
 
 if TYPE_CHECKING:
     from passthru.events import Tell

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.errors import UserMistake
 from passthru.run.directory import RunDirectory, is_run_directory
-from passthru.run.lock import Pins, read_pins
+from passthru.run.pins import Pins, read_pins
 from passthru.scenario.library import find
 from passthru.scenario.loading import load
 
@@ -47,5 +47,17 @@ def _requests(name: str, overrides: Sequence[str]) -> list[Request]:
     path = Path(name)
     if path.is_dir() and is_run_directory(path):
         directory = RunDirectory(path.resolve())
-        return [Request(load(directory.scenario, overrides), read_pins(directory.lock))]
+        scenario, before = load(directory.scenario, overrides), load(directory.scenario)
+        return [Request(scenario, _still_wanted(read_pins(directory.lock), scenario, before))]
     return [Request(load(file, overrides)) for file in find(name)]
+
+
+def _still_wanted(pins: Pins, scenario: Scenario, before: Scenario) -> Pins:
+    """The pins without those of what the user asks for anew: ``passthru run RUNDIR --kernel OTHER``."""
+    if scenario.guest.qemu != before.guest.qemu:
+        pins = replace(pins, qemu=None)
+    if scenario.guest.kernel != before.guest.kernel:
+        pins = replace(pins, kernel=None)
+    if scenario.guest.image != before.guest.image:
+        pins = replace(pins, packages=None)
+    return pins

@@ -106,3 +106,13 @@ def child_pid(passthru: Command, name: str) -> int:
         event["pid"] for event in map(json.loads, events) if event["kind"] == "child-started" and event["name"] == name
     ]
     return int(pids[0])
+
+
+def test_another_kernel_can_be_named_for_a_run_directory(passthru: Command) -> None:
+    first = passthru("run", "mtty")
+    assert first.status == 0, first
+    again = passthru("run", str(first.directory), "--kernel", "debian:bookworm-backports")
+    assert again.status == 0, again
+    then, now = (json.loads((run.directory / "lock.json").read_text()) for run in (first, again))
+    assert now["qemu"] == then["qemu"]
+    assert now["kernel"]["release"].startswith("6.12") or now["kernel"] != then["kernel"]

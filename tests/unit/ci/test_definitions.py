@@ -108,17 +108,26 @@ def test_a_command_line_that_is_none_would_be_noticed() -> None:
 def test_github_caches_what_passthru_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PASSTHRU_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    for job in ("assignment", "own-tests"):
-        (cache,) = steps_of(job, "actions/cache")
+    (restored,) = steps_of("assignment", "actions/cache/restore")
+    (saved,) = steps_of("assignment", "actions/cache/save")
+    (own,) = steps_of("own-tests", "actions/cache")
+    for cache in (restored, own):
         assert Path(cache["with"]["path"]).expanduser() == default_root()
         key, others = cache["with"]["key"], cache["with"]["restore-keys"].splitlines()
         assert "steps.week.outputs.week" in key
         assert "hashFiles('guests/**'" in key
         assert all(key.startswith(other) and other.endswith("-") for other in others)
-    (update,) = (step for step in github("assignment")["steps"] if "fetch" in step.get("run", ""))
-    assert update["if"] == "steps.cache.outputs.cache-hit != 'true'"
-    (identified,) = (step for step in github("assignment")["steps"] if step.get("id") == "cache")
-    assert identified == steps_of("assignment", "actions/cache")[0]
+    steps = github("assignment")["steps"]
+    assert restored["id"] == "cache"
+    assert saved["with"] == {
+        "path": restored["with"]["path"],
+        "key": "${{ steps.cache.outputs.cache-primary-key }}",
+    }
+    (update,) = (step for step in steps if "fetch" in step.get("run", ""))
+    (judged,) = (step for step in steps if "passthru run" in step.get("run", ""))
+    assert update["if"] == saved["if"] == "steps.cache.outputs.cache-hit != 'true'"
+    order = [steps.index(step) for step in (restored, update, saved, judged)]
+    assert order == sorted(order)
 
 
 def test_gitlab_caches_what_passthru_keeps() -> None:
@@ -126,9 +135,11 @@ def test_gitlab_caches_what_passthru_keeps() -> None:
     for job in ("assignment", "own-tests"):
         (path,) = gitlab(job)["cache"]["paths"]
         assert variables["PASSTHRU_CACHE"] == f"$CI_PROJECT_DIR/{path}"
-    files = gitlab("assignment")["cache"]["key"]["files"]
-    assert len(files) <= 2
-    assert all((CHECKOUT / file).is_file() for file in files)
+    cache = gitlab("assignment")["cache"]
+    branch = "passthru-$CI_COMMIT_REF_SLUG"
+    assert (cache["key"], cache["fallback_keys"]) == (branch, ["passthru-$CI_DEFAULT_BRANCH"])
+    (update,) = (line for line in gitlab("assignment")["script"] if "--update" in line)
+    assert update.startswith('if [ "$CI_PIPELINE_SOURCE" = schedule ]; then')
 
 
 def test_reports_and_run_directories_are_kept() -> None:
