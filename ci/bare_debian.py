@@ -46,7 +46,7 @@ mount -t tmpfs -o mode=1777,size=64m tmpfs "$1/dev/shm"
 mount -t proc proc "$1/proc"
 mount -t sysfs -o ro sysfs "$1/sys"
 exec chroot --userspec="$3:$3" "$1" /usr/bin/env -i HOME="/home/$4" PATH=/usr/bin:/bin \\
-    sh -c 'cd ~/passthru && eval "exec $1"' sh "$2" </dev/null
+    sh -c 'cd ~/passthru && eval "$1"' sh "$2" </dev/null
 """
 
 

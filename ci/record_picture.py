@@ -6,6 +6,7 @@ The program runs on a pseudo terminal; what a terminal would show in the end (py
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def main() -> None:
     """Run the main job and write the picture."""
     picture = Path(__file__).parent / "pictures" / "mtty.svg"
     screen = shown(sys.argv[1:] or list(COMMAND))
-    console = Console(record=True, width=COLUMNS, file=Path("/dev/null").open("w"))
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text("$ passthru " + " ".join(COMMAND), style="bold"))
     for line in screen:
         console.print(line, no_wrap=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from passthru.check import registry
 from passthru.check.finding import Finding, Verdict
-from passthru.errors import DeadlineExceeded
+from passthru.errors import DeadlineExceeded, UserMistake
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from passthru.check.context import Context
     from passthru.check.options import CheckOptions
@@ -49,10 +49,13 @@ class Again:
 async def judge_again(context: Context, checks: Iterable[str]) -> Again:
     """Run the checks with these ids, each within its own time-out; the first that does not pass or skip is the last.
 
-    Raises what they raise, but for MissingCapability and their own DeadlineExceeded.
+    Raises UserMistake for an unknown id, and what they raise but for MissingCapability and their own DeadlineExceeded.
     """
     findings = {}
     for check in checks:
+        if check not in context.checks:
+            known = ", ".join(sorted(context.checks)) or "none"
+            raise UserMistake(f'then names "{check}", which is no check of what is run here; there are: {known}')
         found = findings[check] = await _judge(context, check, context.checks[check])
         if found.verdict in (Verdict.FAILED, Verdict.ERROR):
             break
@@ -71,17 +74,17 @@ async def _judge(context: Context, check: str, options: CheckOptions) -> Finding
         return Finding(Verdict.FAILED, str(error))
 
 
-def strangers(checks: Mapping[str, CheckOptions]) -> list[str]:
-    """What is wrong with the lists ``then`` of a scenario's checks, as sentences."""
-    wrong = []
+def strangers(checks: Mapping[str, CheckOptions], named: Collection[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the lists ``then`` of a scenario's checks: the check's id and a clause.
+
+    ``named`` are all its checks, those too that something else is wrong with.
+    """
     for check, options in checks.items():
         for other in _then(options):
-            key = f'check.{check}.then: "{other}"'
-            if other not in checks:
-                wrong.append(f"{key} is no check of this scenario; there are: {', '.join(sorted(checks))}")
-            elif checks[other].use in THEMSELVES:
-                wrong.append(f"{key} is a {checks[other].use} itself; name checks that only look")
-    return wrong
+            if other not in named:
+                yield check, f'"{other}" is no check of this scenario; there are: {", ".join(sorted(named))}'
+            elif other in checks and checks[other].use in THEMSELVES:
+                yield check, f'"{other}" is a {checks[other].use} itself; name checks that only look'
 
 
 def _then(options: CheckOptions) -> Collection[str]:

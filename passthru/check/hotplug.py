@@ -104,7 +104,11 @@ def _finding(context: Context, options: Options, before: Presence, rounds: list[
         return Finding(
             Verdict.SKIPPED, f"no check could use the device when it was back: {told[0]}", tuple(told), facts
         )
-    seen = ", ".join(name for _, name in before.parts) or before.driver or before.identity
+    seen = (
+        ", ".join(name for _, name in before.parts if not name.startswith(device.address))
+        or before.driver
+        or before.identity
+    )
     times = "once" if len(rounds) == 1 else f"{len(rounds)} times"
     after = f", then {' and '.join(options.then)} passed" if options.then and not told else ""
     summary = f"the guest let {device.id} go and took it back {times} ({seen}){after}"

@@ -154,6 +154,8 @@ class Machine:
             deadline=self._guest.deadline,
             tell=self._tell,
             judgements=self.judgements,
+            machine=self.stage.machine,
+            missing=self.plan.image.missing,
         )
         await judging.all()
         return self.judgements[-1].finding

@@ -30,6 +30,11 @@ CHOICES = ("auto", "kvm", "tcg")
 TRIAL_SECONDS = 5.0
 _DEVICE = Path("/dev/kvm")
 
+# On a busy machine an emulated guest is not run for a while. If that happens while its kernel measures the TSC, its
+# clock runs at a wrong speed ever after, and RCU sees stalls where there are none; if it happens while the kernel tests
+# the timer, the kernel takes it for broken and panics. Other clocks and no test then.
+_EMULATED_CLOCKS = ("tsc=unstable", "no_timer_check")
+
 _SAME_ARCH = {"x86_64": {"x86_64", "i386"}, "aarch64": {"aarch64", "arm"}}
 
 
@@ -45,6 +50,8 @@ class Accelerator:
     """QEMU's arguments for it, the processor's model included."""
     reason: str = ""
     """Why it was taken where the user left it open: a clause without a full stop."""
+    kernel_words: tuple[str, ...] = ()
+    """Kernel parameters that suit it."""
 
 
 def kvm(reason: str = "") -> Accelerator:
@@ -57,7 +64,7 @@ def tcg(reason: str = "") -> Accelerator:
 
     The default processor model: `max` has features that cost a Linux guest time (1.57 s instead of 1.48 s).
     """
-    return Accelerator("tcg", 3.0, ("-accel", "tcg,thread=multi"), reason)
+    return Accelerator("tcg", 3.0, ("-accel", "tcg,thread=multi"), reason, _EMULATED_CLOCKS)
 
 
 def choose(

@@ -42,9 +42,8 @@ MESSAGE_TIMEOUT_MS = 60_000
 _SERIAL_CONSOLE = {"x86_64": "ttyS0", "i386": "ttyS0", "aarch64": "ttyAMA0", "arm": "ttyAMA0"}
 
 # The crypto layer tests itself at each boot (0.2 s), and a kernel on one processor rewrites all its locks (0.08 s).
-# Neither is judged; a kernel that knows a word no more ignores it. And on a busy machine an emulated timer may be late,
-# which the kernel's test of it takes for broken hardware: it panics.
-_QUICK = {"x86_64": ("cryptomgr.notests", "noreplace-smp", "no_timer_check")}
+# Neither is judged; a kernel that knows a word no more ignores it.
+_QUICK = {"x86_64": ("cryptomgr.notests", "noreplace-smp")}
 
 Chardev = Callable[[str], str]
 """From a stream's name to the value of -chardev that carries it; its id is the name."""

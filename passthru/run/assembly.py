@@ -36,7 +36,7 @@ def machine(plan: Plan) -> Vm:
     return Vm(
         kernel=plan.kernel.image,
         initrd=plan.image.path,
-        cmdline=command_line(*guest.cmdline.split()),
+        cmdline=command_line(*plan.accelerator.kernel_words, *guest.cmdline.split()),
         machine=guest.machine,
         memory_mib=guest.memory,
         cpus=guest.cpus,

@@ -6,8 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from passthru.check.again import strangers
-from passthru.errors import UserMistake
 from passthru.image import kernel as kernels
 from passthru.image.guest import GuestImage, build_guest, floor_image
 from passthru.image.modules import available
@@ -52,8 +50,6 @@ def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = Fals
     Blocks. Raises Unusable, UserMistake.
     """
     guest = request.scenario.guest
-    if wrong := strangers(request.scenario.check):
-        raise UserMistake("\n".join(wrong))
     pins = request.pins
     demand_same_code(request.scenario, pins.code)
     needs = sorted({QEMU_DEVICES[device.bus] for device in request.scenario.device.values()})

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from passthru import installed
 from passthru.check import registry
+from passthru.check.again import strangers
 from passthru.errors import ScenarioError
 from passthru.own_code import OwnCodeError
 from passthru.scenario import device_models
@@ -151,6 +152,8 @@ def _across(
             yield Problem(("check", check, "device"), choice(options.device, named, "device"))
         elif options.device in devices:
             yield from _variants(check, options, devices[options.device])
+    for check, text in strangers(checks, tree.get("check", {})):
+        yield Problem(("check", check, "then"), text)
     holders: dict[str, str] = {}
     for name, device in devices.items():
         if (other := holders.setdefault(device.address, name)) != name:

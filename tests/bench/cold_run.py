@@ -34,9 +34,9 @@ def measure(rounds: int = 7) -> dict[str, float]:
     floor = floor_image(store, tell_nobody)
     with tempfile.TemporaryDirectory() as runs:
         _run(Path(runs))
+        words = command_line(*plan.accelerator.kernel_words)
         turns = [
-            (_bare_boot(plan, floor, PLAIN), _bare_boot(plan, floor, command_line()), _run(Path(runs)))
-            for _ in range(rounds)
+            (_bare_boot(plan, floor, PLAIN), _bare_boot(plan, floor, words), _run(Path(runs))) for _ in range(rounds)
         ]
     bare = statistics.median(seconds for _, seconds, _ in turns)
     run = statistics.median(seconds for _, _, (seconds, _) in turns)

@@ -191,6 +191,34 @@ def test_a_guest_that_does_not_let_go(passthru: Command, tmp_path: Path) -> None
     assert words.startswith("the guest's kernel said meanwhile: ")
 
 
+LOOK = """
+from passthru.check.finding import Finding, Verdict
+from passthru.check.options import DeviceCheckOptions as Options
+from passthru.check.presence import left_behind, look
+
+
+async def judge(context, options):
+    address = context.the_device.address
+    now = await look(context, address)
+    left = await left_behind(context, address, now)
+    return Finding(Verdict.PASSED, "looked", facts={**now.told(), "left": left})
+"""
+
+
+def test_what_a_device_would_leave_behind_is_seen_while_it_is_there(passthru: Command, tmp_path: Path) -> None:
+    (tmp_path / "look.py").write_text(LOOK)
+    ended = passthru("run", scenario(tmp_path, "mtty", '[check.look]\nuse = "look.py"\ndevice = "mtty0"\n'))
+    assert ended.status == 0, ended
+    facts = ended.findings()["look"]["facts"]
+    assert facts["identity"] == "0x4348:0x3253 class 0x070002"
+    assert facts["driver"] == "serial"
+    assert facts["parts"] == ["tty ttyS1", "tty ttyS2"]
+    device, *rest = facts["left"]
+    assert device == "/sys/bus/pci/devices/0000:00:05.0"
+    assert rest[:2] == ["/sys/class/tty/ttyS1", "/sys/class/tty/ttyS2"]
+    assert sum(line.startswith("/proc/ioports:") for line in rest) == 2
+
+
 def test_a_bus_without_hot_plug_is_a_skip_that_names_it(passthru: Command, tmp_path: Path) -> None:
     file = scenario(tmp_path, "mtty", HOTPLUG, head='[guest]\nmachine = "q35"\n')
     ended = passthru("run", file)

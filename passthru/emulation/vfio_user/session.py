@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import select
 import socket
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -23,8 +22,16 @@ from passthru.emulation.complaints import Complaints
 from passthru.emulation.dma import MappedMemory
 from passthru.emulation.vfio_user import commands
 from passthru.emulation.vfio_user.dma_messages import DmaMessages
+from passthru.emulation.vfio_user.exchange import LOST, Exchange
 from passthru.emulation.vfio_user.sending import Sender, Unresponsive
-from passthru.emulation.vfio_user.stream import ANCILLARY_SPACE, Malformed, Message, Stream, received_descriptors
+from passthru.emulation.vfio_user.stream import (
+    ANCILLARY_SPACE,
+    CHUNK,
+    Malformed,
+    Message,
+    Stream,
+    received_descriptors,
+)
 from passthru.vfio import user_messages as user
 from passthru.vfio.linux_vfio import VFIO_REGION_INFO_FLAG_READ, VFIO_REGION_INFO_FLAG_WRITE
 from passthru.vfio.trace import CONNECTED, DISCONNECTED, FROM_CLIENT, FROM_SERVER, TraceWriter
@@ -34,16 +41,12 @@ if TYPE_CHECKING:
 
     from passthru.emulation.model import AddressSpace, Model
 
-CHUNK = 1 << 16
-DMA_REPLY_SECONDS = 10.0
 MOST_DEFERRED = 256  # pieces of work; a client can go on with commands that defer some while it owes us an answer
 _FRAME = user.REGION_MESSAGE.size  # header and region access
 _LONGEST_TRANSFER = commands.OURS.max_data_xfer_size
 _SHORT_TRANSFER = 4096  # goes into a socket at once, whatever signals come
 _READ = user.VFIO_USER_REGION_READ
 _WRITE = user.VFIO_USER_REGION_WRITE
-_RECEIVE_FLAGS = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-_LOST = (ConnectionError, Malformed, Unresponsive)
 
 
 class Session:
@@ -58,12 +61,12 @@ class Session:
         self._stream = Stream()
         self._buffer = bytearray(CHUNK)
         self._deferred: deque[Callable[[], None]] = deque()
-        self._working = False
-        self._lost: Exception | None = None  # found within a model's work, which may have taken it for its own
         self._watched: dict[int, Callable[[], None]] = {}
         self._poll = select.poll()
-        self._next_id = 0
-        messages = DmaMessages(self._exchange, lambda: self._state.client.max_data_xfer_size)
+        self._exchange = Exchange(
+            connection, self._stream, send=self._send, serve=self._serve_message, received=self._trace_message
+        )
+        messages = DmaMessages(self._exchange.ask, lambda: self._state.client.max_data_xfer_size)
         self._memory = MappedMemory(messages, shared=model.maps_memory)
         self._state = commands.State(model, self._memory, self._write)
         # The greatest end of an access and the function for it, by region; -1 where the region does not take it.
@@ -290,7 +293,7 @@ class Session:
         if descriptors:
             try:
                 self._sender.send_with(reply, descriptors)
-            except _LOST:
+            except LOST:
                 raise
             except OSError as error:  # ETOOMANYREFS: somebody of this user has too many descriptors in flight
                 reply = self._error_reply(message.message_id, message.command, error)
@@ -312,21 +315,21 @@ class Session:
 
     def _work(self) -> None:
         """Run what is deferred; work that comes up meanwhile has its turn in the same loop, never within."""
-        if self._working:
+        if self._exchange.allowed:
             return
-        self._working = True
+        self._exchange.allowed = True
         try:
             while self._deferred:
                 work = self._deferred.popleft()
                 try:
                     work()
                 except Exception as error:
-                    if not self._lost:
+                    if not self._exchange.lost:
                         self._complaints.mistake(error)
-                if self._lost:
-                    raise self._lost
+                if self._exchange.lost:
+                    raise self._exchange.lost
         finally:
-            self._working = False
+            self._exchange.allowed = False
 
     def _work_until_readable(self) -> None:
         while True:
@@ -339,61 +342,12 @@ class Session:
             if self._connection.fileno() in ready:
                 return
 
-    def _exchange(self, command: int, payload: bytes) -> bytes:
-        """Send a command of ours and wait for its reply, serving the client's commands meanwhile.
-
-        Raises OSError: EDEADLK outside of deferred work, ETIMEDOUT, ECONNRESET where the connection is lost, and what
-        the client answers.
-        """
-        if not self._working:
-            raise OSError(errno.EDEADLK, "DMA by messages can only be waited for in deferred work")
-        if not self._lost:
-            try:
-                return _payload_of(self._awaited_reply(command, payload))
-            except _LOST as error:
-                self._lost = error
-        raise ConnectionResetError(errno.ECONNRESET, "the client left while it was asked for its memory")
-
-    def _awaited_reply(self, command: int, payload: bytes) -> Message:
-        self._next_id = (self._next_id + 1) & 0xFFFF
-        self._send(user.command(self._next_id, command, payload))
-        deadline = time.monotonic() + DMA_REPLY_SECONDS
-        readable = select.poll()
-        readable.register(self._connection, select.POLLIN)
-        while True:
-            while message := self._stream.next():
-                if message.is_reply and (message.message_id, message.command) == (self._next_id, command):
-                    self._trace_message(message)
-                    return message
-                self._serve_message(message)
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or not readable.poll(remaining * 1000):
-                name = user.COMMAND_NAMES[command]
-                raise OSError(errno.ETIMEDOUT, f"the client did not answer {name} within {DMA_REPLY_SECONDS:.0f} s")
-            try:
-                chunk, ancillary, flags, _ = self._connection.recvmsg(CHUNK, ANCILLARY_SPACE, _RECEIVE_FLAGS)
-            except BlockingIOError:
-                continue
-            if not chunk:
-                raise ConnectionResetError(errno.ECONNRESET, "the client left while it was asked for its memory")
-            self._stream.feed(chunk, *received_descriptors(ancillary, flags))
-
     def _error_reply(self, message_id: int, command: int, error: Exception) -> bytes:
         """What went wrong as an errno; what is no OSError is a mistake of ours and shown, but the guest goes on."""
         if isinstance(error, OSError) and error.errno:
             return user.error_reply(message_id, command, error.errno)
         self._complaints.mistake(error)
         return user.error_reply(message_id, command, errno.EIO)
-
-
-def _payload_of(reply: Message) -> bytes:
-    reply.close()
-    if reply.flags & user.ERROR:
-        error = OSError(reply.error if reply.error in errno.errorcode else errno.EIO, "the client refused its memory")
-        if isinstance(error, (*_LOST, TimeoutError)):  # an errno of the client's choice is not to pass for one of ours
-            error = OSError(errno.EIO, "the client refused its memory")
-        raise error
-    return reply.payload
 
 
 def _wrong_length(region: int, count: int, data: bytes) -> str:

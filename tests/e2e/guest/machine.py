@@ -70,7 +70,8 @@ async def started(
     silence: Silence | None = None,
 ) -> AsyncIterator[Booted]:
     """A guest that has just been started; ``words`` go to its kernel's command line."""
-    vm = Vm(parts.kernel, parts.shared_image if shared else parts.image, command_line(*words))
+    image = parts.shared_image if shared else parts.image
+    vm = Vm(parts.kernel, image, command_line(*parts.accelerator.kernel_words, *words))
     deadline = Deadline.after(LONGEST, scale=parts.accelerator.scale)
     told: list[Event] = []
     spec = ChildSpec("qemu", guest_argv(parts.qemu, parts.accelerator, vm), parts.qemu.env, streams=streams(vm))

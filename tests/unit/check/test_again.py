@@ -10,7 +10,7 @@ import pytest
 from passthru.check.again import strangers
 from passthru.check.finding import Verdict
 from passthru.check.registry import check
-from passthru.errors import DeadlineExceeded, GuestTrouble
+from passthru.errors import DeadlineExceeded, GuestTrouble, UserMistake
 from tests.unit.check.harness import Answer
 from tests.unit.check.plugged import FakeMachine, PluggedGuest, judged
 
@@ -88,14 +88,21 @@ async def test_trouble_of_the_guest_passes_through() -> None:
         await judged("hotplug", commanded(GuestTrouble("qemu", "gone")), checks=CHECKS, then=("traffic",))
 
 
+async def test_a_check_that_nobody_knows_is_a_mistake() -> None:
+    with pytest.raises(
+        UserMistake, match='then names "traffic", which is no check of what is run here; there are: none'
+    ):
+        await judged("hotplug", commanded(Answer(b"all came\n")), then=("traffic",))
+
+
 def test_strangers_in_then_are_told() -> None:
     checks = {
         **CHECKS,
         "hotplug": options("hotplug", device="mtty0", then=("trafic", "reboot")),
         "reboot": options("reboot", then=("ok",)),
     }
-    assert strangers(checks) == [
-        'check.hotplug.then: "trafic" is no check of this scenario; there are: hotplug, ok, reboot, traffic',
-        'check.hotplug.then: "reboot" is a reboot itself; name checks that only look',
+    assert list(strangers(checks, checks)) == [
+        ("hotplug", '"trafic" is no check of this scenario; there are: hotplug, ok, reboot, traffic'),
+        ("hotplug", '"reboot" is a reboot itself; name checks that only look'),
     ]
-    assert strangers(CHECKS) == []
+    assert list(strangers(CHECKS, CHECKS)) == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from passthru.emulation.vfio_user import session
+from passthru.emulation.vfio_user import exchange
 from passthru.vfio import user_messages as user
 from tests.unit.emulation import scratch_model as scratch
 from tests.unit.emulation.client import SECONDS, serving
@@ -260,7 +260,7 @@ def test_waiting_within_an_access_is_refused(client: Client, ram: int) -> None:
 
 
 def test_a_client_that_never_answers_costs_the_transfer(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "DMA_REPLY_SECONDS", 0.05)
+    monkeypatch.setattr(exchange, "DMA_REPLY_SECONDS", 0.05)
     client.map(0, PAGE)
     _copy(client, 0, 0, 4)
     request = client.receive()

@@ -228,7 +228,7 @@ def test_a_trace_is_told_while_the_server_is_idle(place: Path) -> None:
         client.version()
         client.read(0, 5, 1)
         told = b""
-        while told.count(b"\x60") == 0:  # the register's value in the last record
+        while told.count(user.HEADER.pack(101, user.VFIO_USER_REGION_READ, 33, user.TYPE_REPLY, 0)) == 0:
             assert readable.poll(SECONDS * 1000)
             told += os.read(reader, 1 << 16)
         server.process.kill()  # and nothing more can come

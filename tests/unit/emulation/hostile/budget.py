@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 TIMES = int(os.environ.get("PASSTHRU_FUZZ", "0"))
 
 
-def fuzzing(examples: int = 100) -> settings:
+def fuzzing(examples: int = 60) -> settings:
     """For tests with `given`: that many examples, times what is asked for."""
     return settings(
         max_examples=examples * max(TIMES, 1),

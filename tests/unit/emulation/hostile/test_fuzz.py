@@ -68,7 +68,7 @@ def test_each_sound_command_has_one_reply_in_order(
     assert len(target.disconnects()) == disconnects
 
 
-@fuzzing(40)
+@fuzzing(20)
 @given(preparations, conversations())
 def test_any_conversation_while_others_knock(target: Server, before: list[Send], sends: list[Send]) -> None:
     done = threading.Event()

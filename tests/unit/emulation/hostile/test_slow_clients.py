@@ -6,6 +6,7 @@ A client that has begun a message may take as long as it likes; the next one is 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -222,25 +223,26 @@ def test_urgent_bytes_are_bytes_of_the_stream(client: Client, new_eventfd: Calla
     assert client.receive().message_id == 1
 
 
-def test_a_flood_of_knocks_does_not_starve_the_client(server: Server) -> None:
-    """A signal refused for as long as there was somebody to refuse."""
+def test_a_crowd_that_knocks_does_not_end_the_server(server: Server) -> None:
+    """The signal handler that refused them was run within itself until Python's stack was full."""
     code = """
 import socket, sys
-while True:
+for _ in range(4000):
     with socket.socket(socket.AF_UNIX) as knocker:
         knocker.connect(sys.argv[1])
-    print(flush=True)
 """
     with server.client() as client:
-        crowd = subprocess.Popen([sys.executable, "-c", code, str(server.path)], stdout=subprocess.PIPE)
-        assert crowd.stdout is not None
+        crowd = [subprocess.Popen([sys.executable, "-c", code, str(server.path)]) for _ in range(3)]
+        deadline = time.monotonic() + SECONDS
         try:
-            for _ in range(500):
-                assert crowd.stdout.readline() == b"\n"
-                client.read(0, 0, 1)
+            while any(knocker.poll() is None for knocker in crowd):
+                assert time.monotonic() < deadline
+                client.read(0, 0, 1)  # answered, whatever goes on at the door
         finally:
-            crowd.kill()
-            crowd.communicate()
+            for knocker in crowd:
+                knocker.kill()
+                knocker.wait()
+        assert [knocker.returncode for knocker in crowd] == [0, 0, 0]
         second = Client(server.connect())
         assert second.at_end()
         second.close()
@@ -294,3 +296,17 @@ def test_work_does_not_pile_up_while_a_client_owes_an_answer(client: Client, mod
     assert client.receive().command == user.VFIO_USER_DMA_WRITE
     answers = [client.call(user.VFIO_USER_REGION_WRITE, doorbell).error for _ in range(2 * session.MOST_DEFERRED)]
     assert answers == [""] * session.MOST_DEFERRED + ["EBUSY"] * session.MOST_DEFERRED
+
+
+def test_an_access_that_comes_while_dma_is_waited_for_cannot_wait_itself(client: Client) -> None:
+    """It did, with the client's command unanswered, and neither wait could end but by time-out."""
+    client.map(0, PAGE)
+    client.write(scratch.REGISTERS, scratch.COPY, DOORBELL)
+    request = client.receive()
+    client.write(scratch.REGISTERS, scratch.IMPATIENT, b"\1")  # DMA within the access; its reply comes
+    assert client.read(scratch.REGISTERS, scratch.STATUS, 1)[0] == errno.EDEADLK
+    client.connection.sendall(user.error_reply(request.message_id, request.command, errno.EPERM))
+    request = client.receive()
+    assert request.command == user.VFIO_USER_DMA_READ
+    client.connection.sendall(user.error_reply(request.message_id, request.command, errno.EPERM))
+    assert client.read(scratch.REGISTERS, scratch.STATUS, 1)[0] == errno.EPERM
