@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test bench venv lint picture clean
+.PHONY: run test bench venv lint bare-debian picture clean
 
 run: venv
 	@$(BIN)/passthru run mtty
@@ -21,6 +21,10 @@ bench: venv
 
 venv:
 	@$(PYTHON) ci/make_venv.py
+
+# The two commands above as an ordinary user of a bare Debian 12 root; needs root, debootstrap and some minutes.
+bare-debian:
+	@$(PYTHON) ci/bare_debian.py
 
 picture: venv
 	@$(BIN)/python ci/record_picture.py

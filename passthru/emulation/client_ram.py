@@ -20,6 +20,7 @@ import mmap
 import os
 from typing import Protocol
 
+from passthru.emulation.descriptors import check_room
 from passthru.vfio.linux_vfio import VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE
 
 _COPIED_AT_ONCE = 256 << 10  # bytes; stays in the processor's cache
@@ -62,7 +63,7 @@ def share_ram(descriptor: int, size: int, flags: int, offset: int, scratch: Scra
     """The ``size`` bytes at ``offset`` of ``descriptor``, which stays the caller's; None for what is no RAM.
 
     ``flags`` are ``VFIO_DMA_MAP_FLAG_*``. Raises OSError: EINVAL for what is no memory at all, and where the file is
-    too short or the offset is no page's; else what mmap says.
+    too short or the offset is no page's; EMFILE where too many descriptors are held; else what mmap says.
     """
     try:
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
@@ -70,6 +71,7 @@ def share_ram(descriptor: int, size: int, flags: int, offset: int, scratch: Scra
         if os.readlink(f"/proc/self/fd/{descriptor}").startswith("/"):  # noqa: PTH115 (as in `eventfd`)
             return None
         raise OSError(errno.EINVAL, "the descriptor is no memory") from error
+    check_room(descriptor)  # the mapping holds a duplicate
     protection = mmap.PROT_READ if flags & VFIO_DMA_MAP_FLAG_READ else 0
     protection |= mmap.PROT_WRITE if flags & VFIO_DMA_MAP_FLAG_WRITE else 0
     try:

@@ -12,6 +12,8 @@ import os
 import select
 from typing import TYPE_CHECKING
 
+from passthru.emulation.descriptors import check_room
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -42,11 +44,15 @@ def abandon_waiting() -> None:
 
 
 class Eventfd:
-    """An own duplicate of somebody's eventfd; raises OSError EINVAL where it is none, as the kernel does."""
+    """An own duplicate of somebody's eventfd.
+
+    Raises OSError: EINVAL where it is none, as the kernel does, and EMFILE where too many descriptors are held.
+    """
 
     def __init__(self, descriptor: int) -> None:
         if os.readlink(f"/proc/self/fd/{descriptor}") != "anon_inode:[eventfd]":  # noqa: PTH115 (pathlib is not worth its start-up here)
             raise OSError(errno.EINVAL, "the descriptor is no eventfd")
+        check_room(descriptor)
         self.descriptor = os.dup(descriptor)
         self._room = select.poll()
         self._room.register(self.descriptor, select.POLLOUT)

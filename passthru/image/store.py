@@ -44,9 +44,6 @@ Key = Mapping[str, str | Sequence[str]]
 Build = Callable[[Path], Mapping[str, object] | None]
 """Fills an empty directory; what it returns is kept as the manifest's ``facts``."""
 
-_SEPARATORS = ":;"
-"""ld.so(8), --library-path: they cannot be escaped."""
-
 _KIND = re.compile(r"[a-z0-9][a-z0-9-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -105,11 +102,6 @@ class Store:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root.absolute() if root else default_root()
-        if any(character in str(self.root) for character in _SEPARATORS):
-            raise Unusable(
-                f"the path of the cache {self.root} has a colon or semicolon, between which the loader of fetched "
-                "programs expects separate paths; set PASSTHRU_CACHE to a directory without"
-            )
         self._held: dict[tuple[str, str], int] = {}
         self.close = weakref.finalize(self, _close_all, self._held)
         """Give up the shared locks of all entries got so far; prune may take them then."""

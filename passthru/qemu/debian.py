@@ -37,6 +37,8 @@ _PACKAGES = {
     "aarch64": ("qemu-system-arm",),
     "arm": ("qemu-system-arm",),
 }
+# ld.so(8), --library-path: they cannot be escaped.
+_SEPARATORS = ":;"
 _DATA = ("usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu")
 
 
@@ -67,6 +69,7 @@ def fetched(suite: str, arch: str, store: Store, tell: Tell, *, update: bool = F
     """
     machine = _this_machine()
     packages = _packages(arch)
+    _refuse_separators(store.root)
 
     def fetch() -> Entry:
         what = f"QEMU of Debian {suite}"
@@ -78,6 +81,7 @@ def fetched(suite: str, arch: str, store: Store, tell: Tell, *, update: bool = F
 
 def pinned(source: str, arch: str, root: Mapping[str, Any], store: Store, tell: Tell) -> Candidate:
     """Exactly the QEMU that a lock file names: from the cache, else fetched by its packages' exact versions."""
+    _refuse_separators(store.root)
     entry = store.pinned(root)
     if entry is None:
         suite = source.removeprefix(SCHEME)
@@ -119,6 +123,15 @@ def _candidate(source: str, arch: str, entry: Entry) -> Candidate:
         env={"QEMU_MODULE_DIR": str(root / machine.libraries / "qemu")},
         root=entry.pin,
     )
+
+
+def _refuse_separators(cache: Path) -> None:
+    """Raise Unusable for a cache whose QEMU could not find its libraries, before anything is fetched into it."""
+    if any(separator in str(cache) for separator in _SEPARATORS):
+        raise Unusable(
+            f"the path of the cache {cache} has a colon or semicolon, at which the loader of a fetched QEMU would cut "
+            "it; set PASSTHRU_CACHE to a directory without, or name an installed QEMU with --qemu PATH"
+        )
 
 
 def _library_folders(libraries: Path) -> list[Path]:

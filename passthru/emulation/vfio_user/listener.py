@@ -9,11 +9,9 @@ quickly, until Python's stack is full, and leaves the client no time.)
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import threading
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -48,7 +46,6 @@ class _Door:
         self._idle = threading.Semaphore(1)
         self._arrived: SimpleQueue[socket.socket] = SimpleQueue()
         self._main = threading.get_ident()
-        self._spare = -1
 
     def clients(self) -> Iterator[socket.socket]:
         """Connections, each until the next one is asked for."""
@@ -85,23 +82,14 @@ class _Door:
             self._arrived.put(connection)
 
     def _accept(self) -> socket.socket | None:
-        """Who knocks, if that is to be known; where the client has used up our descriptors, one is kept back for it."""
-        if self._spare < 0:
-            with suppress(OSError):
-                self._spare = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        """Who knocks; None where that is not to be had. What a client makes us hold leaves room for it."""
         try:
             return self._listener.accept()[0]
         except BlockingIOError:
             return None
-        except OSError:
-            if self._spare < 0:
-                select.poll().poll(_PAUSE * 1000)
-                return None
-        os.close(self._spare)
-        self._spare = -1
-        with suppress(OSError):
-            return self._listener.accept()[0]
-        return None
+        except OSError:  # the system is short of something
+            select.poll().poll(_PAUSE * 1000)
+            return None
 
     def _is_busy(self) -> bool:
         """Whether a client is being served that has not closed its end; one that has makes room for the next."""

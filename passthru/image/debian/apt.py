@@ -37,6 +37,7 @@ FETCH_SECONDS = 3600.0
 ASK_SECONDS = 60.0
 _FRESH_SECONDS = 3600.0
 _NO_SUITE = "does not have a Release file"
+_EXPIRED = "is expired"
 
 _CONFIG = """\
 #clear APT::Update;
@@ -146,6 +147,11 @@ class Apt:
             raise Unusable(
                 f"there is no Debian suite {self.suite.name} at {mirrors[-1].archive}; write one like bookworm, "
                 "trixie-backports, testing or sid, or name another mirror with PASSTHRU_DEBIAN_MIRROR"
+            )
+        if _EXPIRED in reason:
+            raise Unusable(
+                f"the mirror {mirrors[-1].archive} has an old copy of Debian {self.suite.name}: {reason}; name another "
+                "mirror with PASSTHRU_DEBIAN_MIRROR, or take another suite"
             )
         raise Unusable(
             f"Debian {self.suite.name} could not be reached at {mirrors[-1].archive}: {reason}; check the network, or "

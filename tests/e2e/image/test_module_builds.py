@@ -100,7 +100,7 @@ def test_the_same_bytes_wherever_it_is_built(spec: str, tmp_path: Path, monkeypa
     """With Debian's compiler, in two places, one of them such as make cannot live with; whatever the environment."""
     chosen = kernel(spec)
     made = []
-    for place in ("one", "the second one, with blanks"):
+    for place in ("one", "the second one: with blanks"):
         store = fresh_store(tmp_path / place)
         entry = build_modules(HELLO, chosen, store, tell_nobody)
         assert re.fullmatch(r"gcc-12 12\.2\S* of Debian bookworm", entry.facts["compiler"])

@@ -92,7 +92,7 @@ def test_a_package_with_all_it_depends_on(mirror: Mirror, store: Store, told: To
 
 def test_a_cache_whose_path_has_spaces(mirror: Mirror, tmp_path: Path) -> None:
     """And other letters that apt's configuration might take for its own."""
-    store = Store(tmp_path / "my cache, #1 {größer}")
+    store = Store(tmp_path / "my cache; #1 {größer}")
     assert (fetch(store).path / "usr/bin/tool").is_file()
 
 

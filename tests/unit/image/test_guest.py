@@ -180,7 +180,9 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not i
 def program(tmp_path: Path) -> bytes:
     """A program that needs libm and libc, from this machine's compiler."""
     argv = ["gcc", "-x", "c", "-", "-o", str(tmp_path / "program"), "-Wl,--no-as-needed", "-lm"]
-    subprocess.run(argv, input=b"int main(void) { return 0; }", check=True, timeout=60)
+    done = subprocess.run(argv, input=b"int main(void) { return 0; }", check=False, timeout=60)
+    if done.returncode != 0:
+        pytest.skip("gcc cannot link a program (libc6-dev is not installed)")
     return (tmp_path / "program").read_bytes()
 
 
