@@ -7,10 +7,10 @@ qapi/machine.json, qapi/qom.json.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from passthru.blocking import run_blocking
 from passthru.deadline import Deadline
 from passthru.errors import DeadlineExceeded, GuestTrouble, PassthruError, Unusable
 from passthru.host import ChildSpec, open_local_host
@@ -51,7 +51,7 @@ def ask_all(
             found[candidate.identity] = remembered
     strangers = [candidate for candidate in candidates if candidate.identity not in found]
     if strangers:
-        asked = asyncio.run(_ask_each(strangers, seconds))
+        asked = run_blocking(_ask_each(strangers, seconds))
         for candidate, answer in zip(strangers, asked, strict=True):
             found[candidate.identity] = answer
             if isinstance(answer, Qemu):

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from passthru.blocking import run_blocking
 from passthru.deadline import Deadline
 from passthru.errors import DeadlineExceeded, GuestTrouble, PassthruError
 from passthru.host import ChildSpec, open_local_host
@@ -33,7 +34,7 @@ def first_line_under(qemu: Qemu, accelerator: Accelerator, kernel: Path, initrd:
 
     Ends at once when QEMU exits, stops the guest (KVM internal error) or is told of a panic. Blocks.
     """
-    return asyncio.run(_trial(qemu, accelerator, kernel, initrd, Deadline.after(seconds)))
+    return run_blocking(_trial(qemu, accelerator, kernel, initrd, Deadline.after(seconds)))
 
 
 async def _trial(qemu: Qemu, accelerator: Accelerator, kernel: Path, initrd: Path, deadline: Deadline) -> str:

@@ -34,6 +34,7 @@ PROMISES = (
     Promise("help_seconds", 0.3, "passthru --help, seconds"),
     Promise("list_seconds", 0.3, "passthru list, seconds"),
     Promise("two_at_once_throughput", 1.6, "two guests at once, throughput against one after the other", least=True),
+    Promise("flakes_in_30_repeats", 0, "of 30 repeats of mtty, two at a time, those that did not pass"),
     Promise("memory_mb_with_8_guests", 80, "the harness's own memory with 8 guests, MB"),
     Promise("round_trip_ratio", 0.7, "REGION_READ round trips against a C ping-pong", least=True),
 )

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 GUESTS = 8
+REPEATS = 30
 
 
 def measure(rounds: int = 3) -> dict[str, float]:
@@ -25,10 +26,18 @@ def measure(rounds: int = 3) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as runs:
         turns = [(_seconds(runs, 1), _seconds(runs, 2)) for _ in range(rounds)]
         memory = _memory(runs)
+        flakes = _flakes(runs)
     return {
+        "flakes_in_30_repeats": flakes,
         "two_at_once_throughput": statistics.median(one / two for one, two in turns),
         "memory_mb_with_8_guests": memory / 1e6,
     }
+
+
+def _flakes(runs: str) -> float:
+    """How many of thirty runs, two at a time, did not pass."""
+    told = subprocess.run(_argv(runs, 2, REPEATS), check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    return float(REPEATS - told.stdout.count(b"mtty: PASSED"))
 
 
 def _argv(runs: str, jobs: int, repeat: int) -> list[str]:
