@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 
 # What is needed although a client has us hold all that it can: descriptors of a message that has begun (16), those of
@@ -12,9 +13,11 @@ RESERVE = 40
 
 
 def check_room(descriptor: int) -> None:
-    """Raise OSError EMFILE where ``descriptor``, just made or received, is one of the reserve.
+    """Raise OSError EMFILE where one more duplicate of ``descriptor`` would be one of the reserve.
 
     The kernel hands out the lowest number that is free, so all below it are in use.
     """
-    if descriptor >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE:
+    probe = os.dup(descriptor)
+    os.close(probe)
+    if probe >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE:
         raise OSError(errno.EMFILE, "too many descriptors are held for this client")
