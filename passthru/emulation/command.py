@@ -17,8 +17,9 @@ import socket
 import sys
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from passthru.emulation.ending import ended_by_signals
 from passthru.emulation.models import catalogue
 from passthru.emulation.options import build_options
 from passthru.emulation.vfio_user.listener import serve_clients
@@ -26,7 +27,6 @@ from passthru.errors import PassthruError, Unusable, UserMistake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from types import FrameType
 
     from passthru.emulation.own_models import OwnModel
     from passthru.vfio.trace import TraceWriter
@@ -34,13 +34,8 @@ if TYPE_CHECKING:
 USAGE = "usage: python -m passthru.emulation MODEL [--options JSON] (--listen-fd N | --socket PATH) [--trace FILE]"
 _MODEL = "MODEL: a model's name, FILE.py:CLASS, or package.module:CLASS with --package-root DIR"
 
-_ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 LONGEST_SOCKET_PATH = 107  # bytes: sun_path without its NUL
-
-
-class _Stop(BaseException):
-    """A signal asked for the end."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -89,22 +84,17 @@ def serve(
     kind = own.kind if own else models[model]
     given = build_options(kind.Options, model, options)
     device = own.build(given) if own else kind(given)
-    with ExitStack() as stack:
-        try:
-            if own:
-                stack.enter_context(own.breaking())
-            for number in _ENDS:
-                signal.signal(number, _stop)
-            stack.callback(device.close)
-            writer = stack.enter_context(_open_trace(trace)) if trace else None
-            listener = stack.enter_context(_inherited(listen_fd) if path is None else _bound(path, stack))
-            _allow_many_descriptors()
-            if path is not None:
-                with suppress(OSError):  # nobody may be listening to us
-                    print(f"{model} listens on {path}", flush=True)
-            serve_clients(listener, device, writer)
-        except _Stop:
-            pass
+    with ExitStack() as stack, ended_by_signals():
+        if own:
+            stack.enter_context(own.breaking())
+        stack.callback(device.close)
+        writer = stack.enter_context(_open_trace(trace)) if trace else None
+        listener = stack.enter_context(_inherited(listen_fd) if path is None else _bound(path, stack))
+        _allow_many_descriptors()
+        if path is not None:
+            with suppress(OSError):  # nobody may be listening to us
+                print(f"{model} listens on {path}", flush=True)
+        serve_clients(listener, device, writer)
 
 
 def _own_model(model: str, package_root: str | None) -> OwnModel | None:
@@ -114,12 +104,6 @@ def _own_model(model: str, package_root: str | None) -> OwnModel | None:
     from passthru.emulation.own_models import from_file, from_package
 
     return from_package(model, package_root) if package_root else from_file(model)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    for end in _ENDS:
-        signal.signal(end, signal.SIG_IGN)
-    raise _Stop
 
 
 @contextmanager
