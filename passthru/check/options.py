@@ -26,7 +26,7 @@ Scalar = bool | int | float | str
 class Table(BaseModel):
     """Base of every table of a scenario: frozen, strict about types, and without unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Variant(Table):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -19,6 +20,8 @@ BISECTION_STOPS = 128
 
 def main() -> None:
     """Entry point of the ``passthru`` command."""
+    # What is imported stays: to look through it for garbage, again and again, is a part of a short run's time.
+    gc.disable()
     _take_what_was_closed()
     stdout = sys.stdout
     try:
@@ -37,6 +40,8 @@ def _command() -> None:
     from passthru.cli.app import app
     from passthru.errors import PassthruError
 
+    gc.freeze()
+    gc.enable()
     try:
         app(prog_name="passthru")
     except PassthruError as error:

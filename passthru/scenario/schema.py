@@ -15,9 +15,10 @@ from pydantic.json_schema import models_json_schema
 
 from passthru import installed
 from passthru.check import registry
-from passthru.check.options import CheckOptions
+from passthru.check.options import CheckOptions, Variant
 from passthru.scenario import device_models
-from passthru.scenario.models import CompanionDevice, DeviceSpec, GuestSpec, HostSpec, Scenario
+from passthru.scenario.descriptions import descriptions
+from passthru.scenario.models import CompanionDevice, CompanionSpec, DeviceSpec, GuestSpec, HostSpec, Scenario
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -67,6 +68,11 @@ def schema() -> dict[str, Any]:
         text = text.replace(f'"{_name(refs[kind, "validation"])}"', f'"{name}"')
         text = text.replace(f'"{refs[kind, "validation"]["$ref"]}"', f'"#/$defs/{name}"')
     definitions: dict[str, Any] = json.loads(text)
+    described: dict[str, type[BaseModel]] = {**kinds, "Variant": Variant, "CompanionSpec": CompanionSpec}
+    for name, kind in described.items():
+        for key, text in descriptions(kind).items():
+            if key in definitions[name].get("properties", {}):
+                definitions[name]["properties"][key].setdefault("description", text)
     for name in kinds:
         definitions[name].pop("required", None)
         definitions[name]["title"] = name
