@@ -27,7 +27,8 @@ def measure(rounds: int = 7) -> dict[str, float]:
     """Medians over ``rounds``, bare boots and a run by turns: seconds, their ratio, and shares of the run.
 
     The floor is a bare boot with no kernel parameters but the console. ``tuned_floor`` has those that a run of passthru
-    has too, which are chosen for a quick and sound boot. The cache is warm: everything is fetched and built before the first round.
+    has too, which are chosen for a quick and sound boot. The cache is warm: everything is fetched and built before the
+    first round.
     """
     store = Store()
     plan = make_plan(the_request("mtty"), store, tell_nobody)
