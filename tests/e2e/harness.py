@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import uuid
@@ -40,6 +41,12 @@ class Process(subprocess.Popen[str]):
         if self.poll() is None:
             self.kill()
         super().__exit__(*details)  # type: ignore[arg-type]
+
+
+def _hear_signals() -> None:
+    """A background job of a shell, or one of nohup's, is started with some signals ignored, and so would we be."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ class Command:
         """Start it; standard output and error are pipes."""
         env = {**os.environ, MARK: self.mark, "PASSTHRU_RUNS": str(self.runs), **self.environment}
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        given.setdefault("preexec_fn", _hear_signals)
         return Process([sys.executable, "-m", "passthru", *arguments], env=env, text=True, **given)
 
     def __call__(self, *arguments: str, **options: Any) -> Ended:
