@@ -30,9 +30,10 @@ def show(
 ) -> None:
     """Show a scenario as it would run: includes merged, overrides applied, defaults filled in."""
     from passthru.run.what import requests
+    from passthru.scenario.loading import resolved
 
     for request in requests([scenario], overrides(set_, qemu, kernel, accel)):
-        typer.echo(json.dumps(request.scenario.model_dump(mode="json", by_alias=True), indent=2))
+        typer.echo(json.dumps(resolved(request.scenario), indent=2))
 
 
 def schema() -> None:
