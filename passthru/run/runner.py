@@ -47,8 +47,8 @@ class Runner:
     def run(self, requests: Sequence[Request]) -> list[Outcome]:
         """Run all ``requests`` to their ends; an interruption is the outcome of those that had not ended.
 
-        Raises UserMistake, and Unusable where a run directory cannot be written; everything else that goes wrong is
-        part of an outcome.
+        Raises UserMistake, Unusable where a run directory cannot be written, KeyboardInterrupt where none had begun;
+        everything else that goes wrong is part of an outcome.
         """
         planner = Planner(self.store)
         slots = [_Slot(request) for request in requests]
@@ -62,6 +62,8 @@ class Runner:
                         self._start(slot, planner)
                 run_async(self._perform(slots, planner))
             except KeyboardInterrupt:
+                if not any(slot.run for slot in slots):
+                    raise  # no outcome could tell of it, and none at all would pass for success
                 for slot in slots:
                     slot.interrupt()
         return [slot.outcome for slot in slots if slot.outcome is not None]

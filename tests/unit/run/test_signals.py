@@ -6,10 +6,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 
+from passthru.image.store import Store
+from passthru.report.run_directory import reports_in
+from passthru.run import runner
 from passthru.run.signals import SIGNALS, interruptible, run_async
+from passthru.run.what import Request
+from passthru.scenario.models import Scenario
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from passthru.run.directory import RunDirectory
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -38,3 +49,15 @@ def test_handlers_are_put_back() -> None:
     with interruptible():
         pass
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_an_interruption_before_the_first_run_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an outcome there would be nothing to tell of it, and the exit code of nothing is 0."""
+
+    def interrupted(*_: object) -> RunDirectory:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "create", interrupted)
+    scenario = Scenario.model_construct(name="s")
+    with pytest.raises(KeyboardInterrupt):
+        runner.Runner(tmp_path, reports_in, store=Store(tmp_path / "cache")).run([Request(scenario)])
