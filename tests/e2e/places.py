@@ -59,7 +59,21 @@ def as_user(uid: int) -> tuple[str, ...]:
     """The words that start a command as another user, who has no name, no group of ours and no privilege."""
     words = ("setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "--inh-caps", "-all")
     _tried(words, f"processes of user {uid}")
-    return words
+    return (*_python_in_reach(), *words)
+
+
+def _python_in_reach() -> tuple[str, ...]:
+    """The words that start a command where everybody can enter the directories above this Python.
+
+    It may stand in a home that is its user's alone: a mount namespace shows an empty directory there, with nothing but
+    the Python in it.
+    """
+    python = Path(sys.base_prefix)
+    closed = next((path for path in reversed(python.parents) if not path.stat().st_mode & 0o001), None)
+    if closed is None:
+        return ()
+    script = 'exec 3<"$0" && mount -t tmpfs -o mode=755 none "$1" && mkdir -p "$0" && mount --bind /proc/self/fd/3 "$0"'
+    return (*namespaces("mount"), "sh", "-c", f'{script} && exec 3<&- && shift && exec "$@"', str(python), str(closed))
 
 
 def _tried(words: Sequence[str], what: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import resource
@@ -19,8 +20,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from passthru.vfio import linux_vfio as vfio
 from passthru.vfio import user_messages as user
 from tests.unit.emulation.client import SECONDS, Client
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 _ROOT = Path(__file__).parents[4]
 _MODULES = {"scratch": "tests.unit.emulation.hostile.serve_scratch"}
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _DISCONNECTED = "the client is disconnected: "
 
 
@@ -127,22 +127,22 @@ def started(
     model: str = "scratch",
     *,
     limits: Mapping[int, int] | None = None,
-    user: int | None = None,
+    privileged: bool = True,
     ended_by_test: bool = False,
 ) -> Iterator[Server]:
     """A server of ``model``. At the end it must serve, have made no mistake, and end by SIGTERM with 0.
 
-    ``limits`` are resource limits by ``resource.RLIMIT_*``; ``user`` is the user that it runs as.
+    ``limits`` are resource limits by ``resource.RLIMIT_*``; without ``privileged`` even root's may not be exceeded.
     """
 
     def limit() -> None:
+        if not privileged:
+            without_privileges()
         for number, value in (limits or {}).items():
             resource.setrlimit(number, (value, value))
 
     with tempfile.TemporaryDirectory(prefix="pt-", dir="/tmp") as made, ExitStack() as stack:
         path, errors = Path(made) / "s", Path(made) / "errors"
-        if user is not None:
-            os.chown(made, user, -1)
         with errors.open("wb") as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", _MODULES.get(model, "passthru.emulation"), model, "--socket", str(path)],
@@ -150,8 +150,7 @@ def started(
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=_ROOT,
-                preexec_fn=limit if limits else None,
-                user=user,
+                preexec_fn=limit,
             )
         assert process.stdout is not None
         stack.callback(process.stdout.close)
@@ -169,15 +168,16 @@ def started(
         assert len(server.said()) == len(server.disconnects()), server.said()
 
 
-def unprivileged() -> int | None:
-    """The user to run as for having no privileges, None where we have none; skips where that user can do nothing."""
-    if os.geteuid():
-        return None
-    nobody = 65534
-    done = subprocess.run([sys.executable, "-c", "import passthru"], cwd=_ROOT, user=nobody, capture_output=True)
-    if done.returncode:
-        pytest.skip("user nobody cannot read this checkout or its Python")
-    return nobody
+def without_privileges() -> None:
+    """Between fork and exec: the program that follows may not exceed limits, also where it is root's.
+
+    Only the capabilities go (CAP_SYS_ADMIN, CAP_SYS_RESOURCE, by PR_CAPBSET_DROP of prctl(2)): another user may be
+    unable to read this checkout, or its Python.
+    """
+    if os.geteuid() == 0:
+        for capability in (21, 24):
+            if _LIBC.prctl(24, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "prctl(PR_CAPBSET_DROP)")
 
 
 def _unread(connection: socket.socket) -> int:

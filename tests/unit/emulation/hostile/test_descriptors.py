@@ -16,7 +16,7 @@ from passthru.vfio import user_messages as user
 from tests.unit.emulation import scratch_model as scratch
 from tests.unit.emulation.client import SECONDS, Client, signalled
 from tests.unit.emulation.hostile.adversary import PAGE
-from tests.unit.emulation.hostile.server import started, unprivileged
+from tests.unit.emulation.hostile.server import started, without_privileges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,7 +124,6 @@ def test_descriptors_within_what_is_thrown_away_do_not_pile_up() -> None:
 
 def test_descriptors_in_flight_that_are_too_many_are_an_errno() -> None:
     """Sending the descriptor of a region then fails with ETOOMANYREFS, which ended the server."""
-    nobody = unprivileged()
     code = """
 import os, socket, sys
 ours, theirs = socket.socketpair()
@@ -134,13 +133,17 @@ print("in flight", flush=True)
 sys.stdin.read()
 """
     crowd = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=nobody, text=True
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=without_privileges,
+        text=True,
     )
     assert crowd.stdin is not None
     assert crowd.stdout is not None
     try:
         assert crowd.stdout.readline() == "in flight\n"
-        with started(limits={resource.RLIMIT_NOFILE: FEW}, user=nobody) as server, server.client() as client:
+        with started(limits={resource.RLIMIT_NOFILE: FEW}, privileged=False) as server, server.client() as client:
             info = vfio.REGION_INFO.pack(1 << 16, 0, scratch.MEMORY, 0, 0, 0)
             assert client.call(user.VFIO_USER_DEVICE_GET_REGION_INFO, info).error == "ETOOMANYREFS"
             assert client.call(user.VFIO_USER_REGION_READ, READ).error == ""
