@@ -72,7 +72,7 @@ def _python_in_reach() -> tuple[str, ...]:
     closed = next((path for path in reversed(python.parents) if not path.stat().st_mode & 0o001), None)
     if closed is None:
         return ()
-    script = 'exec 3<"$0" && mount -t tmpfs -o mode=755 none "$1" && mkdir -p "$0" && mount --bind /proc/self/fd/3 "$0"'
+    script = 'exec 3<"$0" && mount -t tmpfs -o mode=755 none "$1" && mkdir -p "$0" && mount -c --bind /proc/self/fd/3 "$0"'
     return (*namespaces("mount"), "sh", "-c", f'{script} && exec 3<&- && shift && exec "$@"', str(python), str(closed))
 
 
