@@ -13,8 +13,10 @@ from passthru.events import Tell, tell_nobody
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from passthru.check.host_hand import HostHand
     from passthru.check.machine import Machine
     from passthru.check.options import CheckOptions
+    from passthru.check.outside import Line
 
 NOT_FOUND = 127
 """The status of a shell that does not find the command."""
@@ -65,12 +67,17 @@ class AssignedDevice:
 
     ``address`` is its PCI address in the guest in full, such as ``0000:00:05.0``; ``model`` and ``options`` say what
     was asked for (an option of the model by its name), as far as the device has a model.
+
+    ``hardware`` is the name of the hardware of an emulated host that it is, and ``host`` what is known of it there
+    (``host_hand.FACTS``); both are empty for a device that no host's kernel owns.
     """
 
     id: str
     address: str
     model: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
+    hardware: str = ""
+    host: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,8 @@ class Context:
 
     ``machine`` is the hand on the guest's machine, where there is one. ``devices`` are all devices of the scenario and
     ``checks`` all its checks, by their ids, for a check that runs others again; ``passed`` are those that have.
-    ``missing`` are the kernel modules that the guest could not be given, and why.
+    ``missing`` are the kernel modules that the guest could not be given, and why. ``host`` is the hand on the host that
+    owns the devices, where there is one, and ``outside`` the far ends of its hardware, by the hardware's name.
     """
 
     guest: Guest
@@ -91,6 +99,8 @@ class Context:
     checks: Mapping[str, CheckOptions] = field(default_factory=dict)
     passed: Collection[str] = ()
     missing: Mapping[str, MissingCapability] = field(default_factory=dict)
+    host: HostHand | None = None
+    outside: Mapping[str, Line] = field(default_factory=dict)
 
     @property
     def the_device(self) -> AssignedDevice:
@@ -107,6 +117,26 @@ class Context:
                 "a hand on the guest's machine", "nobody here can unplug devices of the guest, or reset its machine"
             )
         return self.machine
+
+    @property
+    def the_host(self) -> HostHand:
+        """The hand on the host that owns the devices; raises MissingCapability where there is none."""
+        if self.host is None:
+            raise MissingCapability(
+                "a hand on the host", "nobody here can run programs on the host that owns the guest's devices"
+            )
+        return self.host
+
+    def the_line(self, hardware: str) -> Line:
+        """The far end of a host's hardware, by its name; raises MissingCapability where it has none."""
+        if hardware not in self.outside:
+            lines = ", ".join(sorted(self.outside)) or "none"
+            raise MissingCapability(
+                f"the outside of {hardware}" if hardware else "the outside of a device",
+                f"nobody here holds the other end of {hardware or 'a device that is no hardware of a rig'}"
+                f" (lines to the outside: {lines}); only hardware of a rig, such as pci-serial, has one",
+            )
+        return self.outside[hardware]
 
     async def run(self, command: str, *, needs: Sequence[str] = ()) -> Completed:
         """Run ``command`` in the guest, bounded by the deadline.

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from passthru.check import bundle
 from passthru.check.finding import Finding, Verdict, judged
 from passthru.check.serial_options import SerialOptions
-from passthru.check.serial_traffic import parse, script
-from passthru.errors import DeadlineExceeded
+from passthru.check.serial_traffic import NotDriven, drive, parse
 
 if TYPE_CHECKING:
     from passthru.check.context import Context
@@ -43,30 +41,16 @@ async def judge(context: Context, options: Options) -> Finding:
     """Count the device's interrupts around a known traffic, port by port."""
     device, traffic = context.the_device, options.traffic
     nodes = f"/sys/bus/pci/devices/{device.address}"
-    command = script(
-        device.address,
-        traffic,
-        opened=f'read -r irq <{nodes}/irq; echo "$irq" {nodes}/msi_irqs/* >irq; cat /proc/interrupts >$port.before',
-        closing="cat /proc/interrupts >$port.after",
-    )
     try:
-        completed = await context.run(command, needs=["stty", "dd", "stat"])
-    except DeadlineExceeded as error:
-        return Finding(
-            Verdict.FAILED,
-            f"the serial ports of {device.id} hang: a traffic of {traffic.size * traffic.bursts} bytes a port did not"
-            f" end within {error.seconds:.1f} s",
-            error.last_lines,
+        files = await drive(
+            context,
+            traffic,
+            opened=f'read -r irq <{nodes}/irq; echo "$irq" {nodes}/msi_irqs/* >irq; cat /proc/interrupts >$port.before',
+            closing="cat /proc/interrupts >$port.after",
         )
-    if completed.status != 0:
-        said = completed.stderr.decode(errors="replace").strip()
-        return Finding(Verdict.FAILED, f"the guest could not drive the serial ports of {device.id}: {said}")
-    files = bundle.parse(completed.stdout)
+    except NotDriven as error:
+        return Finding(Verdict.FAILED, str(error), error.last_lines)
     ports = parse(files)
-    if not ports:
-        return Finding(
-            Verdict.FAILED, f"the guest's kernel made no serial port (ttyS) of the device at {device.address}"
-        )
     numbers = irq_numbers(files["irq"].decode())
     least = options.at_least or traffic.bursts
     most = options.at_most or _MOST_A_BYTE * traffic.size * traffic.bursts + _MOST_FOR_OPENING

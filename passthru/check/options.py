@@ -56,6 +56,11 @@ class CheckOptions(Table):
     timeout: float = Field(default=30.0, gt=0)
     """Seconds that the check may take at most (stretched where the guest is emulated)."""
 
+    @property
+    def brings(self) -> tuple[str, ...]:
+        """Files and directories of this machine that must be on the host for it, as absolute paths."""
+        return ()
+
 
 class DeviceCheckOptions(CheckOptions):
     """Keys of every check that judges a device."""

@@ -44,6 +44,9 @@ _MODULES = {
     "dma": "passthru.check.dma",
     "hotplug": "passthru.check.hotplug",
     "reboot": "passthru.check.reboot",
+    "serial-outside": "passthru.check.serial_outside",
+    "network": "passthru.check.network",
+    "host-command": "passthru.check.host_command",
 }
 
 

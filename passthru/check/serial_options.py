@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Options of the checks that send bytes over the device's serial ports."""
+"""Options of the checks that send bytes over a device's serial ports."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class SerialOptions(DeviceCheckOptions):
-    """Keys of a check that sends bytes over serial ports."""
+class BurstOptions(DeviceCheckOptions):
+    """Keys of a check that sends bursts of bytes."""
 
     bytes: int = Field(default=15, ge=1, le=LARGEST_BURST)
     """Bytes of a burst, which is one write."""
     bursts: int = Field(default=18, ge=1, le=1024)
     """Bursts on each port; 18 bursts of 15 bytes hold all 256 values."""
-    ports: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] = "all"
-    """Which ports of the device, by their numbers from 0."""
     baud: Literal[9600, 19200, 38400, 57600, 115200] = 115200
     """Bits per second; a device without a wire need not care."""
     silence: float = Field(default=1.0, gt=0, le=25)
@@ -36,7 +34,18 @@ class SerialOptions(DeviceCheckOptions):
             )
         return self
 
+    def traffic_over(self, ports: tuple[int, ...] | None) -> Traffic:
+        """These options, as what the guest's script is made from; None means all ports of the device."""
+        return Traffic(self.bytes, self.bursts, ports, self.baud, self.silence)
+
+
+class SerialOptions(BurstOptions):
+    """Keys of a check that sends bytes over serial ports which send them back."""
+
+    ports: Literal["all"] | tuple[Annotated[int, Field(ge=0)], ...] = "all"
+    """Which ports of the device, by their numbers from 0."""
+
     @property
     def traffic(self) -> Traffic:
         """These options, as what the guest's script is made from."""
-        return Traffic(self.bytes, self.bursts, None if self.ports == "all" else self.ports, self.baud, self.silence)
+        return self.traffic_over(None if self.ports == "all" else self.ports)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Traffic on the serial ports of a device that sends everything back: one guest script for all ports and bursts.
+"""Traffic on the serial ports of a device that answers every burst: one guest script for all ports and bursts.
 
-The guest's own driver is used (``/dev/ttyS*``), raw and without flow control. Each burst is one ``write``, and is read
-back before the next one is sent: a burst is what stands in the device's FIFO at once.
+The guest's own driver is used (``/dev/ttyS*``), raw and without flow control. Each burst is one ``write``, and its
+answer, of the same size, is read before the next one is sent: a burst is what stands in the device's FIFO at once. A
+device that sends everything back answers with the burst itself; who stands at the far end of a wire, with ``reply``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from passthru.check import bundle
+from passthru.errors import DeadlineExceeded, PassthruError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from passthru.check.context import Context
 
 # What a line discipline, a FIFO or flow control is most likely to swallow or to change comes first.
 _DELICATE = bytes(
@@ -61,6 +65,48 @@ def sent(traffic: Traffic, burst: int) -> bytes:
     start = burst * traffic.size % len(_CYCLE)
     repeated = _CYCLE * (traffic.size // len(_CYCLE) + 2)
     return repeated[start : start + traffic.size]
+
+
+def reply(traffic: Traffic, burst: int) -> bytes:
+    """What the far end of a wire answers a burst with: every bit is another than in what it was sent."""
+    return bytes(value ^ 0xFF for value in sent(traffic, burst))
+
+
+class NotDriven(PassthruError):
+    """The guest could not send, or did not come to an end: a failure of the device or its driver."""
+
+    def __init__(self, sentence: str, last_lines: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.last_lines = tuple(last_lines)
+
+
+async def drive(context: Context, traffic: Traffic, *, opened: str = "", closing: str = "") -> dict[str, bytes]:
+    """Run the script in the guest, on the ports of the context's device; returns its files, of which there is one
+    port's traffic at least.
+
+    Raises NotDriven, MissingCapability without the programs that the script needs.
+    """
+    device = context.the_device
+    command = script(device.address, traffic, opened=opened, closing=closing)
+    try:
+        completed = await context.run(command, needs=["stty", "dd", "stat"])
+    except DeadlineExceeded as error:
+        raise NotDriven(
+            f"the serial ports of {device.id} hang: {traffic.size * traffic.bursts} bytes a port, sent and read back,"
+            f" did not end within {error.seconds:.1f} s",
+            error.last_lines,
+        ) from error
+    if completed.status != 0:
+        said = completed.stderr.decode(errors="replace").strip()
+        raise NotDriven(f"the guest could not drive the serial ports of {device.id}: {said}")
+    files = bundle.parse(completed.stdout)
+    there = int(files["ports"])
+    if not there:
+        raise NotDriven(f"the guest's kernel made no serial port (ttyS) of the device at {device.address}")
+    if absent := [port for port in traffic.ports or () if port >= there]:
+        ports = " and ".join(f"port {port}" for port in absent)
+        raise NotDriven(f"{ports}: the guest has only {there} serial ports on this device")
+    return files
 
 
 def tty_patterns(address: str) -> str:
@@ -136,16 +182,18 @@ def _bursts(files: Mapping[str, bytes], number: int) -> Iterator[bytes]:
         burst += 1
 
 
-def complaints(traffic: Traffic, port: PortTraffic) -> list[str]:
-    """What is wrong with the traffic of one port, one sentence for each burst, with the offsets and values of bytes."""
+def complaints(
+    traffic: Traffic, port: PortTraffic, answer: Callable[[Traffic, int], bytes] = sent, back: str = "back"
+) -> list[str]:
+    """What is wrong with the answers on one port, one sentence for each burst, with the offsets and values of bytes."""
     where = f"port {port.number} ({port.name})"
     wrong = []
     for burst, received in enumerate(port.received):
-        expected = sent(traffic, burst)
+        expected = answer(traffic, burst)
         if received != expected:
             wrong.append(
                 f"{where}: burst {burst + 1} of {traffic.bursts}: sent {len(expected)} bytes,"
-                f" got {len(received)} back: {_difference(expected, received)}"
+                f" got {len(received)} {back}: {difference(expected, received)}"
             )
     unsent = traffic.bursts - len(port.received)
     if unsent:
@@ -155,7 +203,8 @@ def complaints(traffic: Traffic, port: PortTraffic) -> list[str]:
     return wrong
 
 
-def _difference(expected: bytes, received: bytes) -> str:
+def difference(expected: bytes, received: bytes) -> str:
+    """What became of the bytes that were expected, as the end of a sentence: offsets and values."""
     matcher = SequenceMatcher(None, expected, received, autojunk=False)
     said = []
     for kind, first, last, new_first, new_last in matcher.get_opcodes():
@@ -163,7 +212,7 @@ def _difference(expected: bytes, received: bytes) -> str:
         if kind == "delete":
             said.append(f"lost {_offsets(first, last)} ({_values(old)})")
         elif kind == "replace":
-            said.append(f"{_offsets(first, last)} ({_values(old)}) came back as {_values(new)}")
+            said.append(f"{_offsets(first, last)} ({_values(old)}) came as {_values(new)}")
         elif kind == "insert":
             said.append(f"{_values(new)} came in addition before byte {first}")
     return "; ".join(said)

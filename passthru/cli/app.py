@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from passthru.cli import cache, doctor, fetch, qemu, run, scenarios, serve, shell, trace
+from passthru.cli import cache, doctor, fetch, qemu, rig, run, scenarios, serve, shell, trace
 
 app = typer.Typer(
     name="passthru",
@@ -26,5 +26,6 @@ app.command("doctor")(doctor.doctor)
 app.command("trace")(trace.trace)
 app.command("fetch")(fetch.fetch)
 app.command("serve")(serve.serve)
+app.add_typer(rig.app, name="rig")
 app.add_typer(qemu.app, name="qemu")
 app.add_typer(cache.app, name="cache")

@@ -7,7 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from passthru.errors import GuestTrouble
 
@@ -31,6 +31,10 @@ class Troubles:
         self.all.append(trouble)
         if not self._first.done():
             self._first.set_result(trouble)
+
+    def when_first(self, then: Callable[[GuestTrouble], None]) -> None:
+        """Call ``then`` with the first trouble, when it is declared (soon, if it is already)."""
+        self._first.add_done_callback(lambda first: first.cancelled() or then(first.result()))
 
     def check(self) -> None:
         """Raise the first trouble, if there is any."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from passthru.errors import PassthruError, Unusable, WorkerLost
-from passthru.worker.protocol import UNUSABLE
+from passthru.errors import MissingCapability, PassthruError, Unusable, UserMistake, WorkerLost
+from passthru.worker import protocol
 from passthru.worker.stream import FramedStream, FrameError, close_all
 
 if TYPE_CHECKING:
@@ -129,9 +129,21 @@ class Connection:
         else:
             close_all(descriptors)
             if future and not future.done():
-                error = message.get("error", {})
-                kind = Unusable if error.get("kind") == UNUSABLE else PassthruError
-                future.set_exception(kind(error.get("message", "the worker gave no reason")))
+                future.set_exception(_error(message.get("error", {})))
+
+
+def _error(error: Message) -> PassthruError:
+    """What an error answer is raised as."""
+    words = error.get("message", "the worker gave no reason")
+    match error.get("kind"):
+        case protocol.UNUSABLE:
+            return Unusable(words)
+        case protocol.MISTAKE:
+            return UserMistake(words)
+        case protocol.MISSING:
+            return MissingCapability(error.get("capability", ""), words)
+        case _:
+            return PassthruError(words)
 
 
 def discard(message: Message, descriptors: list[int]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from passthru.deadline import Deadline
 
@@ -128,6 +128,18 @@ class Host(Protocol):
 
     async def watch_listener(self, socket: str) -> asyncio.Future[None] | None:
         """Done when whoever listens at ``socket``, an absolute path, has ended; None where that cannot be seen."""
+
+    async def ask(self, do: str, what: str, **arguments: Any) -> dict[str, Any]:
+        """A request of the worker's protocol (passthru/worker/protocol.py), ``what`` in words ("to bind a device").
+
+        Returns what the reply holds. Raises Unusable, PassthruError, WorkerLost, DeadlineExceeded.
+        """
+
+    def path_of(self, path: Path) -> str:
+        """Where a file of this machine, which the run brings to the host, is there. Raises PassthruError if nowhere."""
+
+    def own_command(self, module: str, *arguments: str) -> tuple[str, ...]:
+        """The command that runs ``main()`` of a module's ``__main__`` of passthru there; see ``lean_command``."""
 
     async def set_deadline(self, deadline: Deadline) -> None:
         """Replace the deadline of everything on this host, for an interactive shell say."""

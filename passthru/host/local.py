@@ -148,7 +148,7 @@ class LocalWorker:
 
     def _take_event(self, event: Message) -> None:
         match event["event"]:
-            case "exited":
+            case "exited" | "output":
                 self.host.take_event(event)
             case "gone":
                 self.host.take_gone(event["socket"])

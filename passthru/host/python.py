@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import passthru
 from passthru.errors import Unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # -I: nothing of the user's environment and current directory. -S: no site module, which takes a third of the whole
 # start-up; what is needed of it is one directory, appended here so that it never hides the standard library.
@@ -28,4 +32,9 @@ def lean_command(module: str, *arguments: str) -> tuple[str, ...]:
     prefix = ("-X", f"pycache_prefix={sys.pycache_prefix}") if sys.pycache_prefix else ()
     encoding = ("-X", "utf8") if sys.flags.utf8_mode else ()
     root = str(Path(passthru.__path__[0]).absolute().parent)
-    return (sys.executable, "-I", "-S", *cache, *prefix, *encoding, "-c", _BOOT.format(module=module), root, *arguments)
+    return run_module((sys.executable, *cache, *prefix, *encoding), root, module, *arguments)
+
+
+def run_module(python: Sequence[str], root: str, module: str, *arguments: str) -> tuple[str, ...]:
+    """The command by which ``python`` (a program and its options) runs a module of the passthru in ``root``."""
+    return (*python, "-I", "-S", "-c", _BOOT.format(module=module), root, *arguments)

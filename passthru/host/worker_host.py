@@ -6,23 +6,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 import signal
-import socket
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from passthru.deadline import Deadline
 from passthru.errors import DeadlineExceeded, PassthruError
 from passthru.host.connection import retrieve
 from passthru.host.events import ChildExited, ChildStarted
 from passthru.host.host import Exit
+from passthru.host.place import HERE
+from passthru.host.wiring import close_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from passthru.events import Tell
     from passthru.host.connection import Connection, Receiver
     from passthru.host.host import ChildSpec
+    from passthru.host.place import Place
+    from passthru.host.wiring import Wires
     from passthru.worker.stream import Message
 
 # An answer takes milliseconds; starting a program from a slow disk may take longer. Stretched by the deadline's scale.
@@ -34,22 +36,14 @@ GRACE_SECONDS = 10.0
 class WorkerChild:
     """A child of a worker; see the protocol ``Child``."""
 
-    def __init__(self, host: WorkerHost, spec: ChildSpec, reply: Message, descriptors: list[int]) -> None:
+    def __init__(self, host: WorkerHost, spec: ChildSpec, wires: Wires, reply: Message, descriptors: list[int]) -> None:
         self._host = host
+        self.wires = wires
         self.name = spec.name
         self.number: int = reply["child"]
         self.pid: int = reply["pid"]
         self.argv: tuple[str, ...] = tuple(reply["argv"])
-        stream_ends, pipe_ends = descriptors[: len(spec.streams)], descriptors[len(spec.streams) :]
-        self.streams: Mapping[str, socket.socket] = dict(
-            zip(spec.streams, (socket.socket(fileno=fd) for fd in stream_ends), strict=True)
-        )
-        for stream in self.streams.values():
-            stream.setblocking(False)
-        self.pipes: Mapping[str, tuple[BinaryIO, BinaryIO]] = {
-            name: (os.fdopen(said, "rb", buffering=0), os.fdopen(told, "wb", buffering=0))
-            for name, said, told in zip(spec.pipes, pipe_ends[::2], pipe_ends[1::2], strict=True)
-        }
+        self.streams, self.pipes = wires.connect(descriptors)
         self.exited: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         self.exited.add_done_callback(retrieve)
 
@@ -76,11 +70,7 @@ class WorkerChild:
 
     def close_streams(self) -> None:
         """Close the streams and pipes that are still open."""
-        for stream in self.streams.values():
-            stream.close()
-        for said, told in self.pipes.values():
-            said.close()
-            told.close()
+        close_streams(self.streams, self.pipes)
 
 
 class WorkerHost:
@@ -89,7 +79,9 @@ class WorkerHost:
     It is made before its connection, of which it handles the events.
     """
 
-    def __init__(self, deadline: Deadline, tell: Tell) -> None:
+    def __init__(self, deadline: Deadline, tell: Tell, place: Place = HERE) -> None:
+        """``place`` says how things are reached and called there."""
+        self._place = place
         self._deadline = deadline
         self._tell = tell
         self._connection: Connection | None = None
@@ -113,11 +105,12 @@ class WorkerHost:
 
     async def start(self, spec: ChildSpec) -> WorkerChild:
         """Start a program. Raises Unusable, in one sentence, when it cannot be; then nothing of it is left."""
+        wires = self._place.wiring.wires(spec)
         started: list[WorkerChild] = []
         abandoned = False
 
         def receive(reply: Message, descriptors: list[int]) -> None:
-            child = WorkerChild(self, spec, reply, descriptors)
+            child = WorkerChild(self, spec, wires, reply, descriptors)
             self._children[child.number] = child
             started.append(child)
             if abandoned:
@@ -138,13 +131,15 @@ class WorkerHost:
                 listens=list(spec.listens),
                 makes=[str(path) for path in spec.makes],
                 directory=None if spec.directory is None else str(spec.directory.absolute()),
-                output=None if spec.output is None else str(spec.output.absolute()),
+                **wires.arguments(),
             )
         except BaseException:
             # Cancelled or too late: the program may be running by now, or will be in a moment.
             abandoned = True
             for child in started:
                 self._discard(child)
+            if not started:
+                wires.ended()
             raise
         return started[0]
 
@@ -186,11 +181,23 @@ class WorkerHost:
         if not self._gone[socket].done():
             self._gone[socket].set_result(None)
 
+    def path_of(self, path: Path) -> str:
+        """Where a file of this machine is on the host; see the protocol ``Host``."""
+        return self._place.path_of(path)
+
+    def own_command(self, module: str, *arguments: str) -> tuple[str, ...]:
+        """The command that runs a module of passthru there; see the protocol ``Host``."""
+        return self._place.own_command(module, *arguments)
+
     def take_event(self, event: Message) -> None:
-        """An ``exited`` event of the worker."""
+        """An ``exited`` or ``output`` event of the worker."""
         child = self._children.get(event["child"])
         if child is None:
             return
+        if event["event"] == "output":
+            child.wires.printed(event["data"])
+            return
+        child.wires.ended()
         end = Exit(event.get("code"), event.get("signal"), event["cpu"])
         self._tell(ChildExited(child.name, child.pid, end.code, end.signal, end.cpu))
         if not child.exited.done():
@@ -200,6 +207,7 @@ class WorkerHost:
         """The worker has gone: whoever waits for it or for a child learns that, at once."""
         for child in self._children.values():
             if not child.exited.done():
+                child.wires.ended()
                 child.exited.set_exception(error)
         if not self.lost.done():
             self.lost.set_exception(error)

@@ -168,15 +168,8 @@ def _nodes(chosen: Recipe, root: Entry, extra: Entry | None) -> list[cpio.Node]:
         nodes += sysroot.take(root.path, paths)
     nodes += [cpio.file(path, data, executable=True) for path, data in chosen.own.items()]
     if chosen.applets:
-        nodes += _applet_links(chosen.applets, nodes)
+        nodes += sysroot.applet_links(chosen.applets, nodes)
     return nodes
-
-
-def _applet_links(binary: str, nodes: Sequence[cpio.Node]) -> list[cpio.Node]:
-    data = next((node.data for node in nodes if node.path == binary), b"")
-    there = {node.path.rpartition("/")[2] for node in nodes if node.path.startswith(("usr/bin/", "usr/sbin/"))}
-    folder, _, name = binary.rpartition("/")
-    return [cpio.link(f"{folder}/{applet}", name) for applet in sysroot.applets(data) if applet not in there]
 
 
 def _module_nodes(found: Sequence[Module], kernel: Kernel | None) -> list[cpio.Node]:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Kernels: one of Debian's suites, a bzImage, or a kernel build tree."""
+"""Kernels: one of Debian's suites, the one that passthru builds, a bzImage, or a kernel build tree."""
 
 from __future__ import annotations
 
 import hashlib
-import platform
 import re
 import struct
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from passthru.errors import Unusable, UserMistake
 from passthru.events import Note
 from passthru.image.debian import packages_root, pins_of
-from passthru.image.unpacking import decompress
+from passthru.image.kconfig import embedded_config, parse_config
+from passthru.image.own import provide as own
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _PACKAGES = r"linux-(image|binary|modules|base)-.+"  # 7.x is split into these four; without what only boots a disk
 _IMAGES = {"amd64": ("arch/x86/boot/bzImage",), "arm64": ("arch/arm64/boot/Image", "arch/arm64/boot/Image.gz")}
-_OPTION = re.compile(rb"^CONFIG_(\w+)=(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,6 @@ class Kernel:
         return self.config.get(name) == value if value else self.config.get(name, "n") != "n"
 
 
-def machine_arch() -> str:
-    """This machine's architecture in Debian's words."""
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-
-
 def resolve(
     spec: str,
     store: Store,
@@ -68,16 +62,19 @@ def resolve(
     pin: Mapping[str, Any] | None = None,
     update: bool = False,
 ) -> Kernel:
-    """The kernel that ``spec`` names: ``debian:SUITE[/cloud]``, a bzImage, or a kernel build tree.
+    """The kernel that ``spec`` names: ``debian:SUITE[/cloud]``, ``own``, a bzImage, or a kernel build tree.
 
     ``needs`` are CONFIG options (y or m, or as written: ``PCI=y``); Unusable names those that are missing. ``pin`` is
     a Kernel.pin of a lock file: exactly that one, whatever the suite means today; ``update`` asks the mirror anew.
     """
     if spec.startswith("debian:"):
         kernel = _of_debian(spec, store, tell, arch, pin, update)
+    elif spec == own.SPEC:
+        root = own.own_kernel(arch, store, tell, pin=pin, update=update)
+        kernel = _of_root(root, spec, arch)
     elif re.match(r"[a-z]+:", spec) and not Path(spec).exists():
         raise UserMistake(
-            f"{spec!r} names no kernel; write debian:SUITE, debian:SUITE/cloud, a bzImage or a build tree"
+            f"{spec!r} names no kernel; write debian:SUITE, debian:SUITE/cloud, own, a bzImage or a build tree"
         )
     else:
         kernel = _of_path(Path(spec).expanduser(), spec, arch, store, tell)
@@ -202,11 +199,6 @@ def _embedded(kernel: Kernel, store: Store, tell: Tell) -> dict[str, str] | None
     return parse_config((entry.path / "config").read_bytes()) or None
 
 
-def parse_config(text: bytes) -> dict[str, str]:
-    """The options that a .config sets; names without ``CONFIG_``, strings with their quotes."""
-    return {name.decode(): value.decode(errors="replace") for name, value in _OPTION.findall(text)}
-
-
 def _read(image: Path) -> bytes:
     try:
         return image.read_bytes()
@@ -240,24 +232,3 @@ def _check_bootable(data: bytes, spec: str, arch: str) -> None:
             f"{spec} is no {arch} kernel: it does not begin as a {kind} does; name a {kind}, a kernel build tree or "
             "debian:SUITE"
         )
-
-
-def embedded_config(data: bytes) -> bytes | None:
-    """The configuration inside a bzImage built with CONFIG_IKCONFIG (kernel/configs.c), None if there is none."""
-    plain = data
-    if data[0x202:0x206] == b"HdrS" and len(data) > 0x250:
-        sectors = data[0x1F1] or 4
-        offset, length = struct.unpack_from("<II", data, 0x248)
-        start = (sectors + 1) * 512 + offset
-        try:
-            plain = decompress(data[start : start + length], "the kernel's payload")
-        except Unusable:
-            return None
-    begin = plain.find(b"IKCFG_ST")
-    end = plain.find(b"IKCFG_ED", begin)
-    if begin < 0 or end < 0:
-        return None
-    try:
-        return decompress(plain[begin + 8 : end], "the kernel's embedded configuration")
-    except Unusable:
-        return None

@@ -20,8 +20,12 @@ _VERSION = 0x00020001
 _PREFIX, _VALUES, _CHILDREN = 0x80000000, 0x40000000, 0x20000000
 
 
-def index_files(modules: Sequence[Module]) -> dict[str, bytes]:
-    """Name -> content: modules.dep, .alias, .softdep, .order, .builtin and the indices of those that have one."""
+def index_files(modules: Sequence[Module], builtin: Iterable[str] = ()) -> dict[str, bytes]:
+    """Name -> content: modules.dep, .alias, .softdep, .order, .builtin and the indices of those that have one.
+
+    ``builtin`` are modules of the kernel's that need not be loaded: who asks modprobe for one is not refused.
+    """
+    there = sorted(builtin)
     paths = {module.name: module.path for module in modules}
     deps = [
         (module.name, f"{module.path}:{''.join(f' {paths[name]}' for name in _all(module, modules))}")
@@ -36,8 +40,8 @@ def index_files(modules: Sequence[Module]) -> dict[str, bytes]:
         "modules.softdep": b"",  # the order to load them is settled already
         "modules.symbols.bin": trie([]),
         "modules.order": _lines(module.path for module in modules),
-        "modules.builtin": b"",
-        "modules.builtin.bin": trie([]),
+        "modules.builtin": _lines(f"kernel/{name}.ko" for name in there),
+        "modules.builtin.bin": trie([(name, "") for name in there]),
     }
 
 

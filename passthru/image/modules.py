@@ -78,6 +78,11 @@ def available(kernel: Kernel, name: str) -> bool:
     return plain_name(name) in _files(kernel.modules).keys() - _builtin(kernel.modules)
 
 
+def builtin(kernel: Kernel) -> frozenset[str]:
+    """The modules that are built into this kernel, as far as that can be told."""
+    return _builtin(kernel.modules) if kernel.modules else frozenset()
+
+
 def lacking(kernel: Kernel, names: Sequence[str]) -> list[str]:
     """Those of ``names`` that this kernel has neither as a module nor built in, as far as that can be told."""
     if kernel.modules is None or not names:

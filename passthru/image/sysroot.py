@@ -58,6 +58,14 @@ def applets(binary: bytes) -> list[str]:
     return [name.decode() for name in names]
 
 
+def applet_links(binary: str, nodes: Sequence[cpio.Node]) -> list[cpio.Node]:
+    """A link beside ``binary`` for each applet in it, except where ``nodes`` have a program of that name."""
+    data = next((node.data for node in nodes if node.path == binary), b"")
+    there = {node.path.rpartition("/")[2] for node in nodes if node.path.startswith(("usr/bin/", "usr/sbin/"))}
+    folder, _, name = binary.rpartition("/")
+    return [cpio.link(f"{folder}/{applet}", name) for applet in applets(data) if applet not in there]
+
+
 def _take(root: Path, path: str, found: dict[str, cpio.Node]) -> None:
     place = _follow(root, path, found)
     if place is None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From a description of a guest to QEMU's arguments; nothing is started here, and nothing looked up.
+"""From a description of a VM (a guest, or a rig) to QEMU's arguments; nothing is started here, and nothing looked up.
 
-Consoles, the agent's port and QMP are socket pairs, written ``{stream:NAME}``; device servers are UNIX sockets,
-written ``{socket:NAME}``: the worker that starts QEMU puts descriptors and paths there. ``passthru.qemu.script`` writes
-the same guest for a shell.
+Consoles, ports and QMP are socket pairs, written ``{stream:NAME}``; device servers are UNIX sockets, written
+``{socket:NAME}``: the worker that starts QEMU puts descriptors and paths there. ``passthru.qemu.script`` writes the
+same VM for a shell.
 
 Figures behind the defaults: x86-64 under TCG, a Debian 6.1 cloud kernel, to the first line of /init, least of eight.
 """
@@ -35,6 +35,8 @@ AGENT_PORT = "passthru.agent"
 """The name of the agent's port in the guest: /dev/virtio-ports/NAME, /sys/class/virtio-ports/*/name."""
 VIRTIO_SERIAL_SLOT = "04.0"
 DEVICE_SLOT = "05.0"
+IOMMUFD = "iommufd0"
+"""The id of the object that all devices with ``iommufd`` share."""
 
 # A server that answers too late is dead to QEMU for good (facts: x-msg-timeout), and the machine may be slow.
 MESSAGE_TIMEOUT_MS = 60_000
@@ -57,23 +59,42 @@ class Device:
     properties: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     shares_memory: bool = False
     """Whether another process reads and writes the guest's memory for it."""
+    backends: tuple[tuple[str, str], ...] = ()
+    """Options that stand before it, with their values: ("-netdev", "user,id=a"). What several devices name is one."""
+    streams: tuple[str, ...] = ()
+    """Streams that it speaks of, each a chardev of that id."""
 
-    def as_argument(self) -> str:
+    def as_argument(self, *, as_json: bool = False) -> str:
         """The value of -device: JSON where a property is nested (from QEMU 6.2 on), else the form of all versions."""
-        if any(isinstance(value, Mapping | list) for value in self.properties.values()):
+        if as_json or any(isinstance(value, Mapping | list) for value in self.properties.values()):
             return json.dumps({"driver": self.driver, **self.properties})
-        return ",".join((self.driver, *(f"{name}={_plain(value)}" for name, value in self.properties.items())))
+        return ",".join((self.driver, *(f"{name}={plain(value)}" for name, value in self.properties.items())))
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A value in the form of options that all versions read: NAME=VALUE, between commas."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value).replace(",", ",,")
 
 
 @dataclass(frozen=True)
+class Line:
+    """A stream over virtio: a port with a name, or a console where ``port`` is empty."""
+
+    stream: str
+    port: str = ""
+    """Its name in the VM: /dev/virtio-ports/NAME, /sys/class/virtio-ports/*/name."""
+    title: str = ""
+    """What it is, for a person."""
+
+
+GUEST_LINES = (Line(AGENT, AGENT_PORT, "the agent's port"), Line(SHELL, title="the virtio console"))
+
+
+@dataclass(frozen=True)
 class Vm:
-    """A guest's machine."""
+    """A VM: a guest's machine, or a rig's."""
 
     kernel: Path
     initrd: Path | None
@@ -83,8 +104,9 @@ class Vm:
     memory_mib: int = 256
     cpus: int = 1
     devices: tuple[Device, ...] = ()
-    virtio_serial: bool = True
-    """Whether the guest gets a port for the agent and a virtio console, beside the serial port."""
+    lines: tuple[Line, ...] = GUEST_LINES
+    """Streams over virtio, beside the serial port; at most one is a console."""
+    lines_slot: str = VIRTIO_SERIAL_SLOT
     arch: str = "x86_64"
     extra: tuple[str, ...] = ()
     """Further arguments, for QEMU as they are."""
@@ -107,10 +129,26 @@ def vfio_user(
     return Device("vfio-user-pci", {**ours, **(properties or {})}, shares_memory=dma)
 
 
-def vfio_pci(name: str, *, slot: str = DEVICE_SLOT, **properties: Any) -> Device:
-    """A device of the host's kernel: ``host="0000:00:05.0"`` or ``sysfsdev=...``; underscores stand for hyphens."""
-    named = {key.replace("_", "-"): value for key, value in properties.items()}
-    return Device("vfio-pci", {"id": name, "addr": slot, **named})
+def vfio_pci(
+    name: str,
+    *,
+    host: str = "",
+    sysfsdev: str = "",
+    slot: str = DEVICE_SLOT,
+    iommufd: bool = False,
+    properties: Mapping[str, Any] | None = None,
+) -> Device:
+    """A device of the host's kernel, by its PCI address (``host``) or its directory (``sysfsdev``, an mdev).
+
+    ``iommufd``: by way of /dev/iommu and the device's own node, not of its group. ``properties`` are further ones, over
+    those set here. Source: QEMU's hw/vfio/pci.c.
+    """
+    if bool(host) == bool(sysfsdev):
+        raise ValueError("a device of the host's kernel is named by host or by sysfsdev, one of them")
+    where = {"host": host} if host else {"sysfsdev": sysfsdev}
+    through = {"iommufd": IOMMUFD} if iommufd else {}
+    backends = (("-object", f"iommufd,id={IOMMUFD}"),) if iommufd else ()
+    return Device("vfio-pci", {"id": name, "addr": slot, **where, **through, **(properties or {})}, backends=backends)
 
 
 def command_line(*words: str, arch: str = "x86_64") -> str:
@@ -120,7 +158,8 @@ def command_line(*words: str, arch: str = "x86_64") -> str:
 
 def streams(vm: Vm) -> tuple[str, ...]:
     """The names of the streams that the arguments speak of."""
-    return (SERIAL, AGENT, SHELL, QMP) if vm.virtio_serial else (SERIAL, QMP)
+    lines = (line.stream for line in vm.lines)
+    return (SERIAL, *lines, QMP, *(name for device in vm.devices for name in device.streams))
 
 
 def by_descriptor(name: str) -> str:
@@ -138,7 +177,21 @@ def by_pipes(name: str) -> str:
 
 def takes_pipes(qemu: Qemu) -> bool:
     """Whether this QEMU takes a pair of pipes: ``input-path`` of its file chardev is there from 8.1 on."""
-    return tuple(int(number) for number in re.findall(r"\d+", qemu.version)[:2]) >= (8, 1)
+    return _version(qemu) >= (8, 1)
+
+
+def takes_json(qemu: Qemu) -> bool:
+    """Whether this QEMU takes ``-device`` as JSON: from 6.2 on."""
+    return _version(qemu) >= (6, 2)
+
+
+def takes_iommufd(qemu: Qemu) -> bool:
+    """Whether this QEMU's vfio-pci takes ``iommufd``: from 9.0 on, where it was built with it."""
+    return _version(qemu) >= (9, 0)
+
+
+def _version(qemu: Qemu) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", qemu.version)[:2])
 
 
 def guest_argv(qemu: Qemu, accelerator: Accelerator, vm: Vm, chardev: Chardev = by_descriptor) -> tuple[str, ...]:
@@ -156,8 +209,13 @@ def guest_argv(qemu: Qemu, accelerator: Accelerator, vm: Vm, chardev: Chardev = 
     for name in streams(vm):
         argv += ["-chardev", chardev(name)]
     argv += ["-qmp", f"chardev:{QMP}", "-serial", f"chardev:{SERIAL}"]
-    for device in (*_own_devices(qemu, vm), *vm.devices):
+    for option, value in dict.fromkeys(backend for device in vm.devices for backend in device.backends):
+        argv += [option, value]
+    for device in _own_devices(qemu, vm):
         argv += ["-device", device.as_argument()]
+    for device in vm.devices:
+        # What can be plugged in again is: from JSON, as QMP takes it.
+        argv += ["-device", device.as_argument(as_json="id" in device.properties and takes_json(qemu))]
     return (*argv, *vm.extra)
 
 
@@ -172,13 +230,15 @@ def _machine(vm: Vm) -> list[str]:
 
 def _own_devices(qemu: Qemu, vm: Vm) -> list[Device]:
     devices = []
-    if vm.virtio_serial:
-        # 31 ports are the default, and a guest would set up a pair of queues for each.
-        bus = {"id": "lines", "addr": VIRTIO_SERIAL_SLOT, "max_ports": 2}
+    if vm.lines:
+        # 31 ports are the default, and a guest would set up a pair of queues for each. Number 0 is for a console alone.
+        bus = {"id": "lines", "addr": vm.lines_slot, "max_ports": len(vm.lines) + all(line.port for line in vm.lines)}
         devices.append(Device("virtio-serial-pci", bus))
-        devices.append(Device("virtconsole", {"chardev": SHELL, "bus": "lines.0", "nr": 0}))
-        agent = {"chardev": AGENT, "bus": "lines.0", "nr": 1, "name": AGENT_PORT}
-        devices.append(Device("virtserialport", agent))
+        consoles, ports = ([line for line in vm.lines if bool(line.port) is named] for named in (False, True))
+        for number, line in (*enumerate(consoles), *enumerate(ports, 1)):
+            named = {"name": line.port} if line.port else {}
+            end = {"chardev": line.stream, "bus": "lines.0", "nr": number, **named}
+            devices.append(Device("virtserialport" if line.port else "virtconsole", end))
     # Tells of a panic over QMP, where the guest has the driver; on the ISA bus it is not seen among the PCI devices.
     if vm.machine.startswith(("pc", "q35")) and "pvpanic" in qemu.devices:
         devices.append(Device("pvpanic"))
@@ -189,5 +249,7 @@ def _check(qemu: Qemu, vm: Vm) -> None:
     if vm.machine.partition(",")[0] not in qemu.machines:
         raise Unusable(f"{qemu.title} has no machine {vm.machine}; name another machine, or another QEMU with --qemu")
     missing = qemu.missing([device.driver for device in vm.devices])
+    if not missing and any("iommufd" in device.properties for device in vm.devices) and not takes_iommufd(qemu):
+        missing = ["iommufd"]
     if missing:
         raise Unusable(f"{qemu.title} has no {' and no '.join(missing)}; name another QEMU with --qemu")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``qemu.sh``: a shell script that starts the same guest with its companions by hand, without passthru."""
+"""``qemu.sh``: a shell script that starts the same VM with its companions by hand, without passthru."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from passthru.qemu.argv import AGENT, SERIAL, SHELL, guest_argv
+from passthru.qemu.argv import QMP, SERIAL, guest_argv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ _OTHER = re.compile(r"\{(?:stream|listen):[^{}]*\}")
 
 _TEXT = """\
 #!/bin/sh
-# The guest of a run of passthru, with its companions, started by hand: another VM, the same in all that matters.
-# The serial line is this terminal: Ctrl-A X ends QEMU, Ctrl-A C changes to QEMU's monitor and back, Ctrl-A H is help.
+# {what}, started by hand: another VM, the same in all that matters.
+# The {terminal} is this terminal: Ctrl-A X ends QEMU, Ctrl-A C changes to QEMU's monitor and back, Ctrl-A H is help.
 # In the directory that is named at the start: {sockets}.
 set -eu
 
@@ -59,7 +59,7 @@ listening() {{
     done
 }}
 
-echo "qemu.sh: sockets are in $work" >&2
+echo "qemu.sh: sockets are in $work" >&2{then}
 {companions}
 # In the background, so that a signal to this script ends it at once; with this terminal all the same, which sh would
 # take away from it under the number 0.
@@ -91,21 +91,36 @@ class Companion:
     """The path where it listens, where that is none of the script's own."""
 
 
-def by_hand(name: str) -> str:
-    """A stream for a person: the serial line is the terminal, the others are sockets that wait for nobody."""
-    if name == SERIAL:
+def by_hand(name: str, terminal: str = SERIAL) -> str:
+    """A stream for a person: one (the serial line) is the terminal, the others are sockets that wait for nobody."""
+    if name == terminal:
         return f"stdio,id={name},mux=on,signal=off"
     return f"socket,id={name},path={{socket:{name}}},server=on,wait=off"
 
 
-def qemu_sh(qemu: Qemu, accelerator: Accelerator, vm: Vm, companions: Sequence[Companion] = ()) -> str:
-    """The script's text. Raises ValueError for a companion that needs a stream, which a shell cannot give."""
-    argv = (*guest_argv(qemu, accelerator, vm, by_hand), "-monitor", f"chardev:{SERIAL}")
-    sockets = "qmp is QMP"
-    if vm.virtio_serial:
-        sockets = f"{AGENT} is the agent's port, {SHELL} the virtio console, {sockets}"
+def qemu_sh(
+    qemu: Qemu,
+    accelerator: Accelerator,
+    vm: Vm,
+    companions: Sequence[Companion] = (),
+    *,
+    what: str = "The guest of a run of passthru, with its companions",
+    terminal: str = SERIAL,
+    then: Sequence[str] = (),
+) -> str:
+    """The script's text; ``terminal`` is the stream that is the terminal, ``then`` are lines that it shows first.
+
+    Raises ValueError for a companion that needs a stream, which a shell cannot give.
+    """
+    argv = (*guest_argv(qemu, accelerator, vm, lambda name: by_hand(name, terminal)), "-monitor", f"chardev:{terminal}")
+    titles = {line.stream: line.title for line in vm.lines if line.title and line.stream != terminal}
+    titles |= {SERIAL: "the serial line"} if terminal != SERIAL else {}
+    titles |= {name: f"the line of {device.driver}" for device in vm.devices for name in device.streams}
     return _TEXT.format(
-        sockets=sockets,
+        sockets=", ".join(f"{stream} is {title}" for stream, title in {**titles, QMP: "QMP"}.items()),
+        what=what,
+        terminal="serial line" if terminal == SERIAL else f"console {terminal}",
+        then="".join(f"\necho {shlex.quote(line)} >&2" for line in then),
         companions="".join(map(_companion, companions)),
         qemu=_command(argv, qemu.env),
     )

@@ -44,7 +44,7 @@ async def _trial(qemu: Qemu, accelerator: Accelerator, kernel: Path, initrd: Pat
         cmdline=command_line(arch=qemu.arch),
         machine=_MACHINES.get(qemu.arch, "pc"),
         memory_mib=_MEMORY_MIB,
-        virtio_serial=False,
+        lines=(),
         arch=qemu.arch,
     )
     with Output() as output:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.check.context import AssignedDevice
@@ -16,41 +17,65 @@ from passthru.qemu.argv import (
     guest_argv,
     streams,
     takes_pipes,
+    vfio_pci,
     vfio_user,
 )
 from passthru.run.companions import socket_of
+from passthru.scenario.models import ServedDevice
+from passthru.scenario.passed_through import PassedThrough, PciDevice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from passthru.host.devices import Prepared
+    from passthru.qemu.argv import Device
     from passthru.run.directory import RunDirectory
+    from passthru.run.hosts import HostUp
     from passthru.run.plan import Plan
+    from passthru.scenario.models import DeviceSpec
 
 QEMU = "qemu"
 
 
-def machine(plan: Plan) -> Vm:
-    """The guest's machine, with its devices."""
+def machine_on(up: HostUp, plan: Plan) -> Vm:
+    """The guest's machine with its devices, on a host that is up."""
+    devices = (_device(name, device, up.prepared) for name, device in plan.scenario.device.items())
+    return machine(plan, lambda path: Path(up.host.path_of(path)), devices)
+
+
+def served_devices(plan: Plan) -> Iterator[Device]:
+    """The devices that a process serves."""
+    return (_device(name, device, {}) for name, device in plan.scenario.served.items())
+
+
+def machine(plan: Plan, place: Callable[[Path], Path], devices: Iterable[Device]) -> Vm:
+    """The guest's machine with ``devices``; ``place`` says where a file of this machine is on its host."""
     guest = plan.scenario.guest
-    devices = plan.scenario.device.items()
     return Vm(
-        kernel=plan.kernel.image,
-        initrd=plan.image.path,
+        kernel=place(plan.kernel.image),
+        initrd=place(plan.image.path),
         cmdline=command_line(*plan.accelerator.kernel_words, *guest.cmdline.split()),
         machine=guest.machine,
         memory_mib=guest.memory,
         cpus=guest.cpus,
-        devices=tuple(
-            vfio_user(name, socket_of(name, device), slot=device.address, properties=device.properties)
-            for name, device in devices
-        ),
+        devices=tuple(devices),
         extra=guest.qemu_args,
     )
 
 
-def qemu_child(plan: Plan, directory: RunDirectory, arguments: Sequence[str] = ()) -> ChildSpec:
-    """QEMU with the guest; ``arguments`` are further ones, for a person who looks on."""
-    vm = machine(plan)
+def _device(name: str, device: DeviceSpec, prepared: Mapping[str, Prepared]) -> Device:
+    if isinstance(device, ServedDevice):
+        return vfio_user(name, socket_of(name, device), slot=device.address, properties=device.properties)
+    if not isinstance(device, PassedThrough):
+        raise TypeError(f"QEMU knows no device of the bus {device.bus}")
+    iommufd = device.container == "iommufd"
+    where = prepared[name].qemu
+    return vfio_pci(name, **where, slot=device.address, iommufd=iommufd, properties=device.properties)
+
+
+def qemu_child(plan: Plan, up: HostUp, directory: RunDirectory, arguments: Sequence[str] = ()) -> ChildSpec:
+    """QEMU with the guest, on a host that is up; ``arguments`` are further ones, for a person who looks on."""
+    vm = machine_on(up, plan)
     pipes = (SERIAL,) if takes_pipes(plan.qemu) else ()
 
     def chardev(name: str) -> str:
@@ -66,9 +91,16 @@ def qemu_child(plan: Plan, directory: RunDirectory, arguments: Sequence[str] = (
     )
 
 
-def assigned_devices(plan: Plan) -> dict[str, AssignedDevice]:
+def assigned_devices(plan: Plan, up: HostUp) -> dict[str, AssignedDevice]:
     """The devices as the checks know them, by id."""
     return {
-        name: AssignedDevice(name, device.guest_address, device.model, device.options)
+        name: AssignedDevice(
+            name,
+            device.guest_address,
+            device.model,
+            device.options,
+            hardware=device.hardware if isinstance(device, PciDevice) else "",
+            host=up.facts.get(name, {}),
+        )
         for name, device in plan.scenario.device.items()
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from passthru.deadline import Deadline
@@ -14,6 +15,7 @@ from passthru.events import Note
 from passthru.qemu import accelerator as accelerators
 from passthru.run.events import PhaseEnded, PhaseStarted
 from passthru.run.handles import Handles
+from passthru.run.hosts import open_host, prepare_devices
 from passthru.run.lock import write_lock
 from passthru.run.script import write_script
 from passthru.run.stage import set_up
@@ -72,7 +74,12 @@ async def booted(
             running = await up(plan)
         except PassthruError as error:
             of_device = isinstance(error, GuestTrouble) and error.culprit == "device"
-            if of_device or plan.accelerator.name != "kvm" or plan.scenario.guest.accel != "auto":
+            if (
+                plan.rig is not None
+                or of_device
+                or plan.accelerator.name != "kvm"
+                or plan.scenario.guest.accel != "auto"
+            ):
                 raise
             await stack.aclose()
             first = str(error).splitlines()[0]
@@ -91,9 +98,19 @@ async def _up(
     tell: Tell,
     handles: Handles,
 ) -> Stage:
+    if plan.rig is not None:
+        with phase("host", "booting the emulated host", tell) as came:
+            up = await stack.enter_async_context(open_host(plan, directory, deadline, tell))
+            came(f"the host is up, Linux {plan.rig.kernel.release}")
+    else:
+        up = await stack.enter_async_context(open_host(plan, directory, deadline, tell))
+    if plan.scenario.passed_through:
+        with phase("devices", "preparing the host's devices", tell) as came:
+            up = replace(up, prepared=await prepare_devices(plan, up, tell))
+            came(", ".join(f"{made.name} is {made.address}" for made in up.prepared.values()))
     with phase("attach", "starting the device servers and QEMU", tell) as came:
         arguments = handles.qemu_arguments(plan.qemu, directory)
-        stage = await stack.enter_async_context(set_up(plan, directory, deadline, tell, arguments))
+        stage = await stack.enter_async_context(set_up(plan, up, directory, deadline, tell, arguments))
         came(", ".join((*stage.companions, "QEMU")) + " started")
     for advice in handles.advice(stage.qemu.argv):
         tell(Note(advice))

@@ -24,26 +24,28 @@ if TYPE_CHECKING:
     from passthru.deadline import Deadline
     from passthru.host import Child, Host
     from passthru.run.directory import RunDirectory
-    from passthru.scenario.models import CompanionSpec, DeviceSpec, Scenario
+    from passthru.scenario.models import CompanionSpec, Scenario, ServedDevice
 
 
 @contextlib.asynccontextmanager
 async def device_servers(
-    scenario: Scenario, directory: RunDirectory, host: Host, deadline: Deadline
+    scenario: Scenario, directory: RunDirectory, host: Host, deadline: Deadline, *, traced: bool = True
 ) -> AsyncIterator[dict[str, Child]]:
     """Start the servers of all devices that need one; gives them by device, each of them listening.
+
+    ``traced``: those of ours write their messages into ``directory``, as only one on this machine can.
 
     Those of others are asked to end (SIGTERM) before they are killed, since they may have something to clean up. Raises
     Unusable for a program that cannot be started, a socket that is taken, and one that nobody listens at; GuestTrouble
     of the device for a companion that ends or does not listen in time.
     """
-    for name, device in scenario.device.items():
+    for name, device in scenario.served.items():
         await _look_first(host, name, device.companion)
     children: dict[str, Child] = {}
-    foreign = {name: device.companion for name, device in scenario.device.items() if device.companion}
+    foreign = {name: device.companion for name, device in scenario.served.items() if device.companion}
     try:
-        for name, device in scenario.device.items():
-            if (spec := _child(name, device, directory)) is not None:
+        for name, device in scenario.served.items():
+            if (spec := _child(name, device, directory, host, traced)) is not None:
                 children[name] = await host.start(spec)
         for name in children.keys() & foreign.keys():
             limit = deadline.narrowed(foreign[name].timeout)
@@ -62,7 +64,7 @@ async def end_before(child: Child) -> None:
 async def others(scenario: Scenario, host: Host) -> dict[str, asyncio.Future[None]]:
     """For each device whose server ran already: what is done when that has ended. Another user's is not seen."""
     found = {}
-    for name, device in scenario.device.items():
+    for name, device in scenario.served.items():
         companion = device.companion
         if companion is not None and companion.socket is not None and not companion.command:
             gone = await host.watch_listener(companion.socket)
@@ -71,7 +73,7 @@ async def others(scenario: Scenario, host: Host) -> dict[str, asyncio.Future[Non
     return found
 
 
-def socket_of(name: str, device: DeviceSpec) -> str:
+def socket_of(name: str, device: ServedDevice) -> str:
     """Where the server of a device listens: the name of one of the worker's sockets, or a path."""
     return (device.companion.socket if device.companion else None) or name
 
@@ -79,10 +81,10 @@ def socket_of(name: str, device: DeviceSpec) -> str:
 def by_hand(scenario: Scenario) -> list[Companion]:
     """The servers of all devices for ``qemu.sh``; those that run already are not among them."""
     found = []
-    for name, device in scenario.device.items():
+    for name, device in scenario.served.items():
         companion = device.companion
         if companion is None:
-            found.append(Companion(name, (*_server(device), "--socket", f"{{socket:{name}}}")))
+            found.append(Companion(name, (*lean_command(*_server(device)), "--socket", f"{{socket:{name}}}")))
         elif companion.command:
             found.append(
                 Companion(name, _words(name, companion), directory=companion.directory, socket=companion.socket)
@@ -99,13 +101,13 @@ def last_words(output: Path) -> str:
     return ""
 
 
-def _child(name: str, device: DeviceSpec, directory: RunDirectory) -> ChildSpec | None:
+def _child(name: str, device: ServedDevice, directory: RunDirectory, host: Host, traced: bool) -> ChildSpec | None:
     companion = device.companion
     if companion is None:
-        trace = ("--trace", str(directory.trace(name)))
+        trace = ("--trace", str(directory.trace(name))) if traced else ()
         return ChildSpec(
             name=name,
-            argv=(*_server(device), *trace, "--listen-fd", f"{{listen:{name}}}"),
+            argv=(*host.own_command(*_server(device)), *trace, "--listen-fd", f"{{listen:{name}}}"),
             listens=(name,),
             output=directory.output(name),
         )
@@ -120,9 +122,9 @@ def _child(name: str, device: DeviceSpec, directory: RunDirectory) -> ChildSpec 
     )
 
 
-def _server(device: DeviceSpec) -> tuple[str, ...]:
-    """The command of a device server of ours, without the socket that it listens at."""
-    return lean_command("passthru.emulation", *locate(device.model).words, "--options", json.dumps(device.options))
+def _server(device: ServedDevice) -> tuple[str, ...]:
+    """The module and the arguments of a device server of ours, without the socket that it listens at."""
+    return ("passthru.emulation", *locate(device.model).words, "--options", json.dumps(device.options))
 
 
 def _words(name: str, companion: CompanionSpec) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class PhaseStarted(Event):
-    """A part of the run began: ``prepare``, ``attach``, ``boot``, ``checks`` or ``stop``."""
+    """A part of the run began: ``prepare``, ``host``, ``devices``, ``attach``, ``boot``, ``checks``."""
 
     kind: ClassVar[str] = "phase-started"
     phase: str
@@ -41,6 +41,20 @@ class PhaseEnded(Event):
     phase: str
     seconds: float
     text: str = ""
+
+
+@dataclass(frozen=True)
+class DevicePrepared(Event):
+    """A device of the host's kernel is ready for the guest: at ``address`` there, in the IOMMU group ``group``.
+
+    ``devices`` are all that changed hands with it.
+    """
+
+    kind: ClassVar[str] = "device-prepared"
+    name: str
+    address: str
+    group: str | None
+    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True)

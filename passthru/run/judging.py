@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from passthru.check.context import AssignedDevice, Guest
+    from passthru.check.host_hand import HostHand
     from passthru.check.machine import Machine
     from passthru.check.options import CheckOptions
+    from passthru.check.outside import Line
     from passthru.deadline import Deadline
     from passthru.errors import MissingCapability
     from passthru.events import Tell
@@ -39,6 +41,10 @@ class Judging:
     judgements: list[Judgement]
     machine: Machine | None = None
     """The hand on the guest's machine, for the checks that take its devices out, or reboot it."""
+    host: HostHand | None = None
+    """The hand on the host that owns the devices."""
+    outside: Mapping[str, Line] = field(default_factory=dict)
+    """The far ends of the rig's hardware."""
     missing: Mapping[str, MissingCapability] = field(default_factory=dict)
     """The kernel modules that the guest could not be given, and why."""
 
@@ -70,6 +76,8 @@ class Judging:
             devices=self.devices,
             checks=self.scenario.check,
             missing=self.missing,
+            host=self.host,
+            outside=self.outside,
             passed=[each.check for each in self.judgements if each.finding.verdict is Verdict.PASSED],
         )
         try:

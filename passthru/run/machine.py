@@ -115,11 +115,16 @@ class QemuMachine:
 
 
 def device_arguments(argv: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The devices among QEMU's arguments that were given as JSON, by id, as device_add takes them."""
-    found = {}
-    for option, value in itertools.pairwise(argv):
-        if option == "-device" and value.startswith("{"):
-            properties = json.loads(value)
-            if "id" in properties:
-                found[properties["id"]] = properties
-    return found
+    """The devices among QEMU's arguments by id, as device_add takes them.
+
+    A QEMU that was not given JSON is older than 6.2, and its device_add takes each value as the text that it was.
+    """
+    given = (value for option, value in itertools.pairwise(argv) if option == "-device")
+    found = (json.loads(value) if value.startswith("{") else _of_text(value) for value in given)
+    return {properties["id"]: properties for properties in found if "id" in properties}
+
+
+def _of_text(value: str) -> dict[str, Any]:
+    """``DRIVER,KEY=VALUE,...``, where a comma in a value is doubled."""
+    driver, *settings = (part.replace("\0", ",") for part in value.replace(",,", "\0").split(","))
+    return {"driver": driver, **dict(setting.partition("=")[::2] for setting in settings)}

@@ -9,11 +9,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from passthru.check.finding import Finding, Verdict
-from passthru.errors import GuestTrouble, PassthruError, Unusable, UserMistake
+from passthru.errors import GuestTrouble, MissingCapability, PassthruError, Unusable, UserMistake
 from passthru.run.assembly import assigned_devices
 from passthru.run.booted import booted, phase, prepare
 from passthru.run.events import CheckEnded, RunEnded, RunStarted
 from passthru.run.handover import hand_over, keep
+from passthru.run.host_hand import HostPrograms
 from passthru.run.judging import Judging
 from passthru.run.outcome import Judgement, Outcome, blame
 
@@ -103,18 +104,25 @@ class OneRun:
         judging = Judging(
             scenario=self._scenario,
             guest=stage.guest,
-            devices=assigned_devices(plan),
+            devices=assigned_devices(plan, stage.up),
             deadline=deadline,
             tell=self._tell,
             judgements=self._judgements,
             machine=stage.machine,
             missing=plan.image.missing,
+            host=HostPrograms(stage.host, self._directory.path, stage.up.facts),
+            outside=stage.up.lines,
         )
         with phase("checks", "running the checks", self._tell):
             await judging.all()
         if stage.guest.kernel_log.splats and not self._failed():
             titles = "; ".join(splat.title for splat in stage.guest.kernel_log.splats)
             trouble = GuestTrouble("guest-kernel", f"the guest's kernel complained: {titles}")
+            self._add(blame(trouble, self._scenario.subject))
+        rig = stage.up.rig
+        if rig is not None and rig.kernel_log.splats and not self._failed():
+            titles = "; ".join(splat.title for splat in rig.kernel_log.splats)
+            trouble = GuestTrouble("host-kernel", f"the host's kernel complained: {titles}")
             self._add(blame(trouble, self._scenario.subject))
 
     def _failed(self) -> bool:
@@ -134,6 +142,8 @@ class OneRun:
             raise
         except GuestTrouble as trouble:
             self._add(blame(trouble, self._scenario.subject))
+        except MissingCapability as error:
+            self._add(Finding(Verdict.SKIPPED, str(error), facts={"capability": error.capability}))
         except PassthruError as error:
             self._add(Finding(Verdict.ERROR, str(error)))
         except OSError as error:
@@ -146,7 +156,10 @@ class OneRun:
 def used(plan: Plan) -> dict[str, str]:
     """What ``plan`` uses, in words."""
     accelerator = plan.accelerator.name.upper()
+    rig = plan.rig
+    host = {} if rig is None else {"host": f"{rig.kernel.release} ({rig.kernel.source}) in {rig.emulator.title}"}
     return {
+        **host,
         "qemu": plan.qemu.title,
         "kernel": f"{plan.kernel.release} ({plan.kernel.source})",
         "accelerator": f"{accelerator} ({plan.accelerator.reason})" if plan.accelerator.reason else accelerator,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from passthru.image.kernel import Kernel
-    from passthru.scenario.models import DeviceSpec, Scenario
+    from passthru.scenario.models import Scenario, ServedDevice
 
 FORMAT = 1
 
@@ -29,6 +29,12 @@ class Pins:
     qemu: Mapping[str, Any] | None = None
     kernel: Mapping[str, Any] | None = None
     packages: Mapping[str, Any] | None = None
+    emulator: Mapping[str, Any] | None = None
+    """The QEMU that emulates the rig."""
+    host_kernel: Mapping[str, Any] | None = None
+    """The rig's kernel."""
+    rig: Mapping[str, Any] | None = None
+    """The rig's image."""
     code: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -39,7 +45,16 @@ def read_pins(path: Path) -> Pins:
         if lock["format"] != FORMAT:
             raise UserMistake(f"{path}: is a lock file of another passthru (format {lock['format']}); run its scenario")
         packages, code = lock["image"]["packages"], dict(lock.get("code", {}))
-        return Pins(qemu=lock["qemu"], kernel=lock["kernel"], packages=packages, code=code)
+        host = lock.get("host") or {}
+        return Pins(
+            qemu=lock["qemu"],
+            kernel=lock["kernel"],
+            packages=packages,
+            emulator=host.get("emulator"),
+            host_kernel=host.get("kernel"),
+            rig=host.get("image"),
+            code=code,
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserMistake(f"{path}: is no lock file of a run: {error}; run the scenario by its name") from error
 
@@ -56,12 +71,12 @@ def demand_same_code(scenario: Scenario, code: Mapping[str, str]) -> None:
 
 def code_digests(scenario: Scenario) -> dict[str, str]:
     """The user's files that models and checks come from, with their sha256. Raises UserMistake, OSError."""
-    files = {file for device in scenario.device.values() if not device.companion for file in _files(device)}
+    files = {file for device in scenario.served.values() if not device.companion for file in _files(device)}
     files |= {file for check in scenario.check.values() for file in registry.files(check.use)}
     return {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in sorted(files)}
 
 
-def _files(device: DeviceSpec) -> tuple[str, ...]:
+def _files(device: ServedDevice) -> tuple[str, ...]:
     return device_models.locate(device.model).files
 
 

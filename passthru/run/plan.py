@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from passthru.image.store import Store
     from passthru.qemu.accelerator import Accelerator
     from passthru.qemu.binary import Qemu
+    from passthru.run.rig_plan import RigPlan
     from passthru.run.what import Request
     from passthru.scenario.models import Scenario
 
-QEMU_DEVICES = {"vfio-user": "vfio-user-pci"}
+QEMU_DEVICES = {"vfio-user": "vfio-user-pci", "pci": "vfio-pci", "mdev": "vfio-pci"}
 """What QEMU must have for a device of each bus."""
 
 LINE_MODULES = ("virtio_pci", "virtio_console")
@@ -38,6 +39,8 @@ class Plan:
     kernel: Kernel
     image: GuestImage
     accelerator: Accelerator
+    rig: RigPlan | None = None
+    """Where the guest runs in an emulated host, that; ``qemu`` is the one in it."""
 
     def without_kvm(self, reason: str) -> Plan:
         """The same plan, emulated."""
@@ -56,7 +59,7 @@ def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = Fals
     if pins.qemu is not None:
         qemu = qemus.pinned(pins.qemu, store, tell)
     else:
-        qemu = qemus.find(guest.qemu, needs, store, tell, update=update)
+        qemu = qemus.find(request.scenario.guest_qemu, needs, store, tell, update=update)
     root = pins.kernel["root"] if pins.kernel is not None else None
     kernel = kernels.resolve(guest.kernel, store, tell, guest.kernel_config, pin=root, update=update)
     if pins.kernel is not None:
@@ -72,5 +75,10 @@ def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = Fals
         packages_pin=pins.packages,
         update=update,
     )
+    if request.scenario.host.kind == "rig":
+        from passthru.run.rig_plan import plan_rig
+
+        rig = plan_rig(request.scenario, qemu, kernel, image, store, tell, pins, update=update)
+        return Plan(request.scenario, rig.image.qemu, kernel, image, rig.accelerator_of_guest, rig)
     accelerator = accelerators.choose(guest.accel, qemu, kernel, lambda: floor_image(store, tell), store, tell)
     return Plan(request.scenario, qemu, kernel, image, accelerator)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The stage of a run: the worker, the device servers, QEMU and the guest, brought up, watched, and taken down."""
+"""The stage of a run: the device servers, QEMU and the guest on a host that is up, watched, and taken down again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from passthru.errors import GuestTrouble
 from passthru.guest.console import Pipes
 from passthru.guest.guest import Guest, Streams, guest_over
-from passthru.host import open_local_host
 from passthru.qemu import qmp
 from passthru.qemu.argv import AGENT, QMP, SERIAL, SHELL
 from passthru.run.assembly import qemu_child
@@ -25,8 +24,10 @@ if TYPE_CHECKING:
     from passthru.deadline import Deadline
     from passthru.events import Tell
     from passthru.host import Child, Exit, Host
+    from passthru.host.rig import Rig
     from passthru.qemu.qmp import Qmp, QmpEvent
     from passthru.run.directory import RunDirectory
+    from passthru.run.hosts import HostUp
     from passthru.run.plan import Plan
 
 LAST_WORDS = 0.1
@@ -41,11 +42,16 @@ EXIT_SECONDS = 2.0
 class Stage:
     """Everything that runs; the guest may still be booting."""
 
-    host: Host
+    up: HostUp
     guest: Guest
     qmp: Qmp
     qemu: Child
     companions: Mapping[str, Child]
+
+    @property
+    def host(self) -> Host:
+        """Where QEMU runs."""
+        return self.up.host
 
     @property
     def machine(self) -> QemuMachine:
@@ -55,9 +61,9 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def set_up(
-    plan: Plan, directory: RunDirectory, deadline: Deadline, tell: Tell, arguments: Sequence[str] = ()
+    plan: Plan, up: HostUp, directory: RunDirectory, deadline: Deadline, tell: Tell, arguments: Sequence[str] = ()
 ) -> AsyncIterator[Stage]:
-    """Start everything that ``plan`` names; leaving takes it all down again, however it is left.
+    """Start everything that ``plan`` names on a host that is ``up``; leaving takes it all down again.
 
     ``arguments`` are QEMU's further ones.
 
@@ -65,10 +71,12 @@ async def set_up(
     GuestTrouble, DeadlineExceeded, WorkerLost.
     """
     async with contextlib.AsyncExitStack() as stack:
-        host = await stack.enter_async_context(open_local_host(deadline=deadline, tell=tell))
-        servers = await stack.enter_async_context(device_servers(plan.scenario, directory, host, deadline))
-        qemu = await host.start(qemu_child(plan, directory, arguments))
-        if any(device.companion for device in plan.scenario.device.values()):
+        host = up.host
+        servers = await stack.enter_async_context(
+            device_servers(plan.scenario, directory, host, deadline, traced=up.rig is None)
+        )
+        qemu = await host.start(qemu_child(plan, up, directory, arguments))
+        if any(device.companion for device in plan.scenario.served.values()):
             stack.push_async_callback(end_before, qemu)
         serial = Pipes(*qemu.pipes[SERIAL]) if SERIAL in qemu.pipes else qemu.streams[SERIAL]
         streams = Streams(serial, qemu.streams.get(AGENT), qemu.streams.get(SHELL))
@@ -79,6 +87,8 @@ async def set_up(
         watch = _Watch(guest)
         stack.callback(watch.stop)
         watch.worker(host)
+        if up.rig is not None:
+            watch.rig(up.rig)
         for name, server in servers.items():
             watch.companion(server, directory.output(name))
         for name, gone in (await others(plan.scenario, host)).items():
@@ -93,7 +103,7 @@ async def set_up(
             await asyncio.sleep(2 * LAST_WORDS)
             raise guest.troubles.first or trouble from None
         watch.monitor(monitor)
-        yield Stage(host, guest, monitor, qemu, servers)
+        yield Stage(up, guest, monitor, qemu, servers)
 
 
 class _Watch:
@@ -115,6 +125,15 @@ class _Watch:
                 self._guest.trouble(GuestTrouble("worker", str(error)))
 
         host.lost.add_done_callback(lost)
+
+    def rig(self, rig: Rig) -> None:
+        """What happens to the host of a guest happens to the guest."""
+
+        def troubled(trouble: GuestTrouble) -> None:
+            if not self._stopped:
+                self._guest.trouble(trouble)
+
+        rig.troubles.when_first(troubled)
 
     def companion(self, child: Child, output: Path) -> None:
         """A device server serves as long as the guest runs, so its exit is always trouble of the device."""

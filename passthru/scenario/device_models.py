@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The tables ``[device.ID]``, one type for each device model: the common keys and the model's own options.
+"""The tables ``[device.ID]``, one type for each bus and device model: the bus's keys and the model's own options.
+
+Over vfio-user the model is what is served; on the other buses it is what the host's device is like, for the checks.
 
 ``model`` is the name of one of passthru's, ``FILE.py:CLASS`` for one of the user's own, or the name of an entry point
 that an installed package has in the group ``passthru.models``.
@@ -18,10 +20,23 @@ from passthru import installed
 from passthru.emulation import own_models
 from passthru.emulation.models import catalogue
 from passthru.own_code import OwnCodeError, files_of, place_of, split_reference
-from passthru.scenario.models import DeviceSpec
+from passthru.scenario.models import DeviceSpec, ServedDevice
+from passthru.scenario.passed_through import MdevDevice, PciDevice
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from passthru.emulation.model import Model
+
+SERVED = "vfio-user"
+BUSES: dict[str, type[DeviceSpec]] = {SERVED: ServedDevice, "pci": PciDevice, "mdev": MdevDevice}
+"""The table of each bus's devices, without a model's options."""
+
+# samples/vfio-mdev/mtty.c of the kernel: "Single port serial", "Dual port serial".
+_TYPES: dict[str, dict[str, Any]] = {
+    "mtty-1": {"model": "mtty", "ports": 1},
+    "mtty-2": {"model": "mtty", "ports": 2},
+}
 
 
 @dataclass(frozen=True)
@@ -54,14 +69,25 @@ def locate(model: str) -> Located:
 
 
 @cache
-def device_type(model: str) -> type[DeviceSpec]:
-    """The table of a device with this ``model``; raises KeyError for an unknown one, OwnCodeError."""
-    kind = locate(model).kind
+def device_type(model: str, bus: str = SERVED) -> type[DeviceSpec]:
+    """The table of a device of ``bus`` with this ``model``; raises KeyError for an unknown one, OwnCodeError."""
+    kind, base = locate(model).kind, BUSES[bus]
     keys: dict[str, Any] = {"model": (Literal[model], ...)}
     types = own_models.option_types(kind)
-    for option in dataclasses.fields(kind.Options):
-        if hasattr(DeviceSpec, option.name) or option.name in DeviceSpec.model_fields or option.name.startswith("_"):
+    options = dataclasses.fields(kind.Options)
+    for option in options:
+        if hasattr(base, option.name) or option.name in base.model_fields or option.name.startswith("_"):
             place = place_of(own_models.file_of(kind), kind.__name__)
             raise OwnCodeError(f"{place}: no option can be called {option.name}, as in the Options of {kind.__name__}")
         keys[option.name] = (types[option.name], option.default)
-    return create_model(f"{kind.__name__}_device", __base__=DeviceSpec, __doc__=f"A device of model {model}.", **keys)
+    name = f"{kind.__name__}_{base.__name__}"
+    made = create_model(name, __base__=base, __doc__=f"A device of model {model}.", **keys)
+    made.option_names = tuple(option.name for option in options)
+    return made
+
+
+def like(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys that follow from an mdev's type: the model that is the same device, and that model's options."""
+    kind = table.get("type")
+    known = _TYPES.get(kind) if table.get("bus") == "mdev" and isinstance(kind, str) else None
+    return known if known is not None and table.get("model", known["model"]) == known["model"] else {}

@@ -3,111 +3,32 @@
 
 from __future__ import annotations
 
-import os
-import re
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    SerializeAsAny,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 # Pydantic needs these at run time, to build the models.
 from passthru.check.options import CheckOptions, Pattern, Scalar, Table
+from passthru.scenario.hosts import HostSpec, LocalHost, RigHost
+from passthru.scenario.values import (
+    Line,
+    Memory,
+    Name,
+    PathText,
+    Property,
+    Slot,
+    SocketPath,
+    Word,
+    distinct,
+)
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from passthru.scenario.passed_through import PassedThrough
+
 Subject = Literal["device", "guest-kernel", "host-kernel", "qemu"]
-
-_WORD = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-_SLOT = r"(0[5-9a-f]|1[0-9a-e])\.0"
-_LONGEST_SOCKET_PATH = 107  # sun_path of unix(7), but for the zero byte at its end
-_MEMORY = r"([1-9][0-9]{0,5})([MG])"
-
-
-def _mebibytes(value: object) -> int:
-    match = re.fullmatch(_MEMORY, value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError('should be an amount with its unit, such as "256M" or "1G"')
-    return int(match[1]) * (1024 if match[2] == "G" else 1)
-
-
-def _one_line(value: str) -> str:
-    if "\n" in value or "\0" in value:
-        raise ValueError("should be one line")
-    return value
-
-
-def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(value)) != len(value):
-        raise ValueError("should name each thing once")
-    return value
-
-
-def _without_zero(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("should not hold a zero byte")
-    return value
-
-
-def _socket_path(value: str) -> str:
-    if len(os.fsencode(value)) > _LONGEST_SOCKET_PATH:
-        raise ValueError(f"should be a path of at most {_LONGEST_SOCKET_PATH} bytes, counted from /")
-    return value
-
-
-Memory = Annotated[
-    int,
-    BeforeValidator(_mebibytes),
-    PlainSerializer(lambda mebibytes: f"{mebibytes}M", return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{_MEMORY}$"}),
-]
-"""Written "256M" or "1G"; in MiB."""
-
-
-def _word(value: str) -> str:
-    if not re.fullmatch(_WORD, value):
-        raise ValueError("should be a word of letters, digits, dots, dashes and underscores")
-    return value
-
-
-def _slot(value: str) -> str:
-    if not re.fullmatch(_SLOT, value):
-        raise ValueError('should be a slot from "05.0" to "1e.0" (the lower ones and 1f are the machine\'s own)')
-    return value
-
-
-Name = Annotated[str, AfterValidator(_word), Field(json_schema_extra={"pattern": f"^{_WORD}$"})]
-Slot = Annotated[str, AfterValidator(_slot), Field(json_schema_extra={"pattern": f"^{_SLOT}$"})]
-Line = Annotated[str, AfterValidator(_one_line)]
-Word = Annotated[str, AfterValidator(_without_zero)]
-PathText = Annotated[str, AfterValidator(_one_line), Field(min_length=1)]
-SocketPath = Annotated[PathText, AfterValidator(_socket_path)]
-
-
-_OWN_PROPERTIES = ("id", "driver", "addr", "bus", "socket", "host", "sysfsdev")
-
-
-def _not_ours(name: str) -> str:
-    if name in _OWN_PROPERTIES:
-        raise ValueError("is set by passthru itself")
-    return name
-
-
-Property = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$"), AfterValidator(_not_ours)]
-
-
-class HostSpec(Table):
-    """``[host]``: the Linux whose kernel or process owns the devices."""
-
-    kind: Literal["local"] = "local"
-    """``local`` is this machine."""
+Bus = Literal["vfio-user", "pci", "mdev"]
 
 
 class GuestSpec(Table):
@@ -165,12 +86,13 @@ class CompanionSpec(Table):
 class DeviceSpec(Table):
     """``[device.ID]``: one assignment; each model's own options stand beside these keys."""
 
-    bus: Literal["vfio-user"]
-    """How the device reaches the guest: ``vfio-user`` is a model behind a socket."""
+    option_names: ClassVar[tuple[str, ...]] = ()
+    """The keys that are the model's own options."""
+
+    bus: Bus
+    """How the device reaches the guest."""
     model: str = ""
-    """The device model that is served; beside a companion, what its device is like, for the checks."""
-    companion: CompanionSpec | None = None
-    """A vfio-user server of others, which is used instead of one of ours."""
+    """A device model: what the device is like, for the checks."""
     address: Slot = "05.0"
     """Where the guest finds it on its first PCI bus; the first free slot from 05.0 on by default."""
     properties: dict[Property, Scalar] = {}
@@ -184,10 +106,21 @@ class DeviceSpec(Table):
     @property
     def options(self) -> dict[str, bool | int | float | str]:
         """The model's own options by name, defaults filled in."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in DeviceSpec.model_fields}
+        return {name: getattr(self, name) for name in self.option_names}
 
 
-class CompanionDevice(DeviceSpec):
+class ServedDevice(DeviceSpec):
+    """``[device.ID]`` with ``bus = "vfio-user"``: a model behind a socket."""
+
+    bus: Literal["vfio-user"]
+    """How the device reaches the guest: ``vfio-user`` is a model behind a socket."""
+    model: str = ""
+    """The device model that is served; beside a companion, what its device is like, for the checks."""
+    companion: CompanionSpec | None = None
+    """A vfio-user server of others, which is used instead of one of ours."""
+
+
+class CompanionDevice(ServedDevice):
     """A device that a companion provides, like none of our models."""
 
     model: Literal[""] = ""
@@ -200,13 +133,31 @@ class Scenario(Table):
     """What reports call it; the file's name by default."""
     summary: Line = ""
     """One line that says what is judged."""
-    subject: Annotated[tuple[Subject, ...], Field(min_length=1), AfterValidator(_distinct)] = ("device",)
+    subject: Annotated[tuple[Subject, ...], Field(min_length=1), AfterValidator(distinct)] = ("device",)
     """What is under test: its death, hang or splat is a failure; anything else's means that nothing could be judged."""
     deadline: float = Field(default=60.0, gt=0)
     """Seconds for the whole run (stretched where the guest is emulated)."""
-    host: HostSpec = HostSpec()
+    host: SerializeAsAny[HostSpec] = LocalHost()
+    """The Linux that owns the devices: this machine, or a rig."""
     guest: GuestSpec = GuestSpec()
     device: dict[Name, SerializeAsAny[DeviceSpec]] = {}
     """Devices by their ids."""
     check: dict[Name, SerializeAsAny[CheckOptions]] = {}
     """Checks by their ids, in the order in which they run."""
+
+    @property
+    def served(self) -> dict[str, ServedDevice]:
+        """The devices that a process serves over vfio-user."""
+        return {name: device for name, device in self.device.items() if isinstance(device, ServedDevice)}
+
+    @property
+    def passed_through(self) -> dict[str, PassedThrough]:
+        """The devices of the host's kernel."""
+        from passthru.scenario.passed_through import PassedThrough  # whose tables are made of the one above
+
+        return {name: device for name, device in self.device.items() if isinstance(device, PassedThrough)}
+
+    @property
+    def guest_qemu(self) -> str:
+        """The QEMU that runs the guest, as the user names it."""
+        return (self.host.qemu if isinstance(self.host, RigHost) else "") or self.guest.qemu

@@ -8,17 +8,29 @@ from typing import TYPE_CHECKING, Any
 from passthru.own_code import split_reference
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from passthru.scenario.files import KeyPath, Merged
 
 
 def absolute(tree: dict[str, Any], merged: Merged) -> dict[str, Any]:
-    """``tree`` with the paths of the user's models, checks and companions absolute; what is of a wrong type stays."""
+    """``tree`` with the paths of the user's models, checks, companions and modules absolute.
+
+    What is of a wrong type stays.
+    """
     made = dict(tree)
+    if isinstance(host := tree.get("host"), dict) and isinstance(modules := host.get("modules"), tuple):
+        directory = merged.directory(("host", "modules"))
+        made["host"] = {**host, "modules": tuple(_below(directory, module) for module in modules)}
     for section, key in (("device", "model"), ("check", "use")):
         tables = tree.get(section)
         if isinstance(tables, dict):
             made[section] = {name: _table(table, (section, name), key, merged) for name, table in tables.items()}
     return made
+
+
+def _below(directory: Path, module: Any) -> Any:
+    return str(directory / module) if isinstance(module, str) and "/" in module else module
 
 
 def _table(table: Any, path: KeyPath, key: str, merged: Merged) -> Any:
@@ -27,6 +39,12 @@ def _table(table: Any, path: KeyPath, key: str, merged: Merged) -> Any:
     made = dict(table)
     if isinstance(reference := table.get(key), str) and split_reference(reference):
         made[key] = str(merged.directory((*path, key)) / reference)
+    if path[0] == "check" and table.get("use") == "host-command":
+        if isinstance(program := table.get("program"), str) and program:
+            made["program"] = str(merged.directory((*path, "program")) / program)
+        if isinstance(files := table.get("files"), tuple):
+            directory = merged.directory((*path, "files"))
+            made["files"] = tuple(str(directory / each) if isinstance(each, str) and each else each for each in files)
     if path[0] == "device" and isinstance(companion := table.get("companion"), dict):
         made["companion"] = _companion(companion, (*path, "companion"), merged)
     return made

@@ -18,7 +18,9 @@ from passthru.check import registry
 from passthru.check.options import CheckOptions, Variant
 from passthru.scenario import device_models
 from passthru.scenario.descriptions import descriptions
-from passthru.scenario.models import CompanionDevice, CompanionSpec, DeviceSpec, GuestSpec, HostSpec, Scenario
+from passthru.scenario.device_models import BUSES, SERVED
+from passthru.scenario.hosts import HardwareSpec, LocalHost, RigHost
+from passthru.scenario.models import CompanionDevice, CompanionSpec, DeviceSpec, GuestSpec, Scenario
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -42,6 +44,8 @@ class OwnCheck(CheckOptions):
     """``FILE.py`` or ``FILE.py:NAME``, relative to this file."""
 
 
+_HOSTS: dict[str, type[BaseModel]] = {"host": LocalHost, "host-rig": RigHost}
+_PARTS = (Variant, CompanionSpec, HardwareSpec)
 _OWN_DEVICE, _OWN_CHECK = "device-own", "check-own"
 _INCLUDE = {
     "type": "array",
@@ -58,9 +62,12 @@ def schema() -> dict[str, Any]:
     checks: dict[str, type[BaseModel]] = {f"check-{name}": registry.check(name).Options for name in uses}
     devices: dict[str, type[BaseModel]] = {f"device-{name}": device_models.device_type(name) for name in models}
     devices["device-companion"] = CompanionDevice
+    for bus in (bus for bus in BUSES if bus != SERVED):
+        devices[f"device-{bus}"] = BUSES[bus]
+        devices |= {f"device-{bus}-{name}": device_models.device_type(name, bus) for name in models}
     devices |= {_OWN_DEVICE: OwnDevice}
     checks |= {_OWN_CHECK: OwnCheck}
-    tables: dict[str, type[BaseModel]] = {"host": HostSpec, "guest": GuestSpec, **devices, **checks}
+    tables: dict[str, type[BaseModel]] = {**_HOSTS, "guest": GuestSpec, **devices, **checks}
     kinds: dict[str, type[BaseModel]] = {"scenario": Scenario, **tables}
     refs, made = models_json_schema([(kind, "validation") for kind in kinds.values()])
     text = json.dumps(made["$defs"])
@@ -68,7 +75,7 @@ def schema() -> dict[str, Any]:
         text = text.replace(f'"{_name(refs[kind, "validation"])}"', f'"{name}"')
         text = text.replace(f'"{refs[kind, "validation"]["$ref"]}"', f'"#/$defs/{name}"')
     definitions: dict[str, Any] = json.loads(text)
-    described: dict[str, type[BaseModel]] = {**kinds, "Variant": Variant, "CompanionSpec": CompanionSpec}
+    described: dict[str, type[BaseModel]] = {**kinds, **{kind.__name__: kind for kind in _PARTS}}
     for name, kind in described.items():
         for key, text in descriptions(kind).items():
             if key in definitions[name].get("properties", {}):
@@ -88,8 +95,12 @@ def schema() -> dict[str, Any]:
             "propertyNames": {"pattern": pattern},
             "additionalProperties": {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in choices]},
         }
+    top["properties"]["host"] = {
+        "description": descriptions(Scenario)["host"],
+        "anyOf": [{"$ref": f"#/$defs/{name}"} for name in _HOSTS],
+    }
     top["properties"]["include"] = _INCLUDE
-    kept = {name: body for name, body in definitions.items() if name in (*tables, "Variant", "CompanionSpec")}
+    kept = {name: body for name, body in definitions.items() if name in tables or name in described}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "title": "scenario", "$defs": kept}
 
 

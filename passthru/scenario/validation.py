@@ -14,6 +14,9 @@ from passthru.check.again import strangers
 from passthru.errors import ScenarioError
 from passthru.own_code import OwnCodeError
 from passthru.scenario import device_models
+from passthru.scenario.device_models import BUSES, like
+from passthru.scenario.fitting import of_host, virtual_functions
+from passthru.scenario.hosts import HostSpec, LocalHost, RigHost
 from passthru.scenario.models import CompanionDevice, DeviceSpec, Scenario
 from passthru.scenario.places import absolute
 from passthru.scenario.problems import Problem, choice, from_pydantic
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
-BUSES = ("vfio-user",)
 _SLOTS = [f"{slot:02x}.0" for slot in range(0x05, 0x1F)]
 
 
@@ -34,11 +36,17 @@ def validated(merged: Merged) -> Scenario:
     """The scenario of a merged tree; raises ScenarioError with one line for each problem."""
     tree = absolute(_frozen(merged.tree), merged)
     problems: list[Problem] = []
-    devices = _tables(_placed(tree.get("device", {})), "device", _device_type, problems)
+    host = _host(tree.get("host", {}), problems)
+    devices = _tables(_filled_in(_placed(tree.get("device", {}))), "device", _device_type, problems)
     checks = _tables(tree.get("check", {}), "check", _check_type, problems)
     head = {"name": _name_from(merged), **tree, "device": devices, "check": checks}
+    if host is not None:
+        head["host"] = host
+    else:
+        head.pop("host", None)  # told already
     scenario = _model(Scenario, head, (), problems)
     problems += _across(tree, devices, checks)
+    problems += of_host(host, tree.get("guest"), devices)
     if "device" not in tree and "check" not in tree:
         problems.append(Problem((), "has neither a [device.ID] nor a [check.ID] table, so there is nothing to run"))
     if problems or scenario is None:
@@ -70,6 +78,31 @@ def _placed(tables: Any) -> Any:
     }
 
 
+def _filled_in(tables: Any) -> Any:
+    """The device tables, with what follows from other keys of theirs."""
+    if not isinstance(tables, dict):
+        return tables
+    most = virtual_functions(tables)
+    return {
+        name: {**like(table), **most.get(name, {}), **table} if isinstance(table, dict) else table
+        for name, table in tables.items()
+    }
+
+
+def _host(table: Any, problems: list[Problem]) -> HostSpec | None:
+    """The model of the table ``[host]``; None where it is none, which is told."""
+    if not isinstance(table, dict):
+        problems.append(Problem(("host",), "should be a table"))
+        return None
+    kind: type[HostSpec] = RigHost if table.get("kind") == "rig" else LocalHost
+    if kind is LocalHost and table.get("kind", "local") == "local":
+        of_rig = [key for key in table if key in RigHost.model_fields and key not in LocalHost.model_fields]
+        if of_rig:
+            problems += (Problem(("host", key), 'is for a rig; add kind = "rig"') for key in of_rig)
+            return None
+    return _model(kind if table.get("kind", "local") in ("local", "rig") else HostSpec, table, ("host",), problems)
+
+
 def _tables(
     tables: Any,
     key: str,
@@ -97,15 +130,17 @@ def _tables(
 def _device_type(table: Mapping[str, Any]) -> type[DeviceSpec] | Problem:
     if "bus" not in table:
         return Problem(("bus",), f"is missing; there are: {', '.join(BUSES)}")
-    if table["bus"] not in BUSES:
+    if not isinstance(table["bus"], str) or table["bus"] not in BUSES:
         return Problem(("bus",), choice(table["bus"], BUSES, "bus"))
-    model = table.get("model", "")
+    model, bus = table.get("model", ""), table["bus"]
     if model == "":
+        if bus != device_models.SERVED:
+            return BUSES[bus]
         if table.get("companion") is not None:
             return CompanionDevice
         return Problem(("model",), f"is missing; there are: {', '.join(device_models.models())}")
     try:
-        return device_models.device_type(_name(model))
+        return device_models.device_type(_name(model), bus)
     except KeyError:
         known = (*device_models.models(), *installed.names(installed.MODELS))
         return Problem(("model",), choice(model, known, "device model"))

@@ -55,15 +55,15 @@ class Children:
         streams: Sequence[str],
         pipes: Sequence[str],
         listens: Sequence[str],
-        output: str | None,
+        output: str | int | None,
         directory: str | None = None,
         makes: Sequence[str] = (),
     ) -> tuple[Child, list[str], list[int]]:
         """Start a program; returns it, its arguments as they were passed, and our ends of its streams, in order, then
         of its pipes, two each: what it says, what it is told.
 
-        It runs in ``directory``, or in the worker's. ``makes`` are sockets of its own, removed in the end. Raises
-        RequestError; then nothing of it is left.
+        It prints into ``output``, a path or a descriptor, and runs in ``directory``, or in the worker's. ``makes`` are
+        sockets of its own, removed in the end. Raises RequestError; then nothing of it is left.
         """
         number = len(self._children)
         ours: list[int] = []
@@ -205,9 +205,9 @@ class Children:
         return listener
 
     @staticmethod
-    def _open_output(path: str | None, cleanup: contextlib.ExitStack) -> int | None:
-        if path is None:
-            return None
+    def _open_output(path: str | int | None, cleanup: contextlib.ExitStack) -> int | None:
+        if path is None or isinstance(path, int):
+            return path
         try:
             output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:

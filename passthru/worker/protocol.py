@@ -12,17 +12,35 @@ Requests (``do``), their arguments and what the reply holds:
     deadline    seconds: float | null             the worker ends everything by itself when they have passed
     start       name, argv, env, streams, listens, output, maybe pipes, directory, makes (see ChildSpec)
                 -> child (its number), pid, argv; descriptors: the streams, then two for each pipe: what the child says,
-                what it is told
+                what it is told; with ports (names of virtio-serial ports, one for each stream and pipe) they leave by
+                those instead; with tell_output what it prints is told by events
     listening   socket, wait: bool -> listening   whether somebody listens at a path or "{socket:NAME}"; with wait the
                                                   reply comes when somebody does, maybe after those to later requests
     watch       socket -> processes: int          how many were found to listen there; ``gone`` tells when they ended
     signal      child, signal                     to the child's process group
     kill        child                             its process group and everything that came of it, SIGKILL
+    preflight   assignments: [assignment], memory: bytes of the guest's RAM (0: unknown), kind: "rig" | "local"
+                -> blockers: [{device: name | null, what, fix, wrong: "mistake" | "unusable" | "missing", capability}],
+                facts (what doctor tells)         touches nothing
+    prepare     assignment -> name, qemu: {"host": address} | {"sysfsdev": path}, address, uuid, group, cdev,
+                devices: [what changed hands], driver: the one it had, notes: [sentence]
+                                                  all or nothing: an error leaves all as it was
+    release     name -> failed: [sentence]        what was prepared by this name is as before
+    recover     -> undone, failed, kept: [sentence]   the journals of killed workers of this boot
+    bind        host, driver -> address, group, driver, before, devices    by hand: stays until unbind
+    unbind      host -> address, driver, undone, kept
+    mdev-create parent, type, uuid | null -> uuid, parent, type            by hand: stays until mdev-remove
+    mdev-remove uuid
+    mdev-types  -> parents: [{parent, types: [{type, name, description, device_api, available_instances, devices}]}]
     end         -> failed: [sentence]             kill the children, undo everything; the worker exits after the reply
 
+An assignment is {"name", "bus": "pci", "host", "vf", "vfs", "container"} or {"name", "bus": "mdev", "parent", "type",
+"uuid", "container"}, each maybe with "unsafe": true (interrupts without remapping); host/devices.py says what they mean.
+
 Events: ``exited`` (child, code or signal, cpu: seconds of user and system time of the child and of those that it waited
-for); ``gone`` (socket): the processes that were watched there have ended; when the worker ends without being asked to,
-``ending`` (reason) before it kills and undoes anything, and ``ended`` (failed) as its last word.
+for); ``output`` (child, data: a character a byte); ``gone`` (socket): the processes that were watched there have ended;
+when the worker ends without being asked to, ``ending`` (reason) before it kills and undoes anything, and ``ended``
+(failed) as its last word; ``ready`` is the first word of one that serves a port.
 """
 
 from __future__ import annotations
@@ -31,13 +49,19 @@ PROTOCOL = 1
 
 # Kinds of errors, each of which the controlling side turns into one class of passthru.errors.
 UNUSABLE = "unusable"
+MISTAKE = "mistake"
+MISSING = "missing"
 REQUEST = "request"
 INTERNAL = "internal"
 
 
 class RequestError(Exception):
-    """A request that cannot be carried out; ``kind`` tells whether this machine or the request is to blame."""
+    """A request that cannot be carried out; ``kind`` tells whether this machine or the request is to blame.
 
-    def __init__(self, kind: str, message: str) -> None:
+    ``capability`` is the short name of what is missing, for that kind.
+    """
+
+    def __init__(self, kind: str, message: str, capability: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.capability = capability

@@ -11,13 +11,16 @@ import sys
 import time
 
 from passthru.worker.children import Children
+from passthru.worker.devices import NAMES, Devices
 from passthru.worker.listening import Awaited, Listeners, listens
+from passthru.worker.outputs import Outputs
 from passthru.worker.placeholders import replaced
+from passthru.worker.ports import Relays, greet, open_port
 from passthru.worker.prctl import adopt_orphans
 from passthru.worker.protocol import INTERNAL, PROTOCOL, REQUEST, UNUSABLE, RequestError
 from passthru.worker.scratch import make_scratch, sweep
 from passthru.worker.signals import ENDING, SignalWatch
-from passthru.worker.stream import FramedStream, FrameError
+from passthru.worker.stream import FramedStream, FrameError, framed
 from passthru.worker.undo import UndoStack
 
 TYPE_CHECKING = False
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from passthru.worker.devices.system import System
     from passthru.worker.scratch import Scratch
     from passthru.worker.stream import Message
 
@@ -39,13 +43,15 @@ _LONGEST_SLEEP = 3600.0
 class Worker:
     """Serves one stream. An operation is a method that takes the request and answers; a table names them."""
 
-    def __init__(self, stream: FramedStream, signals: SignalWatch, scratch: Scratch) -> None:
+    def __init__(self, stream: FramedStream, signals: SignalWatch, scratch: Scratch, devices: Devices) -> None:
         self._stream = stream
         self._signals = signals
         self._scratch = scratch
         self._ends_at: float | None = None
         self.ending_request: object = None  # the id of the request to end
         self.children = Children(scratch)
+        self.relays = Relays()
+        self.outputs = Outputs()
         self._operations: dict[str, Callable[[Message], Answer | None]] = {
             "hello": self._hello,
             "deadline": self._deadline,
@@ -54,6 +60,7 @@ class Worker:
             "kill": self._kill,
             "listening": self._listening,
             "watch": self._watch,
+            **dict.fromkeys(NAMES, devices.answer),
         }
         self._awaited = Awaited()
         self._listeners = Listeners()
@@ -65,8 +72,9 @@ class Worker:
             selector.register(self._signals, selectors.EVENT_READ)
             selector.register(self._stream, selectors.EVENT_READ)
             while True:
-                if self._awaited.fileno() >= 0 and self._awaited.fileno() not in selector.get_map():
-                    selector.register(self._awaited, selectors.EVENT_READ)
+                for late in (self._awaited, self.relays, self.outputs):
+                    if late.fileno() >= 0 and late.fileno() not in selector.get_map():
+                        selector.register(late, selectors.EVENT_READ)
                 while self._to_watch:
                     selector.register(self._to_watch.pop(), selectors.EVENT_READ, self._listeners)
                 watched = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._stream.wants_to_write else 0)
@@ -78,10 +86,13 @@ class Worker:
                         selector.unregister(key.fd)
                         if path := self._listeners.ended(key.fd):
                             self._stream.send({"event": "gone", "socket": path})
+                self.relays.pump()
+                for event in self.outputs.take():
+                    self._stream.send(event)
                 signals = self._signals.take()
                 if signal.SIGCHLD in signals:
                     for event in self.children.reap():
-                        self._stream.send(event)
+                        self.tell(event)
                 if ending := signals.intersection(ENDING):
                     return f"it received {signal.Signals(min(ending)).name}"
                 if self._seconds_left() == 0:
@@ -102,6 +113,13 @@ class Worker:
                 except FrameError as error:
                     return f"its stream is out of step: {error}"
 
+    def tell(self, event: Message) -> None:
+        """Tell an event of a child's, after all that it said itself."""
+        self.relays.end(event["child"])
+        for printed in self.outputs.take(event["child"]):
+            self._stream.send(printed)
+        self._stream.send(event)
+
     def _seconds_left(self) -> float | None:
         return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
 
@@ -120,7 +138,10 @@ class Worker:
             result, descriptors = answer
             reply: Message = {"id": number, "ok": result}
         except RequestError as error:
-            reply = {"id": number, "error": {"kind": error.kind, "message": str(error)}}
+            told = {"kind": error.kind, "message": str(error)}
+            if error.capability:
+                told["capability"] = error.capability
+            reply = {"id": number, "error": told}
         except Exception as error:
             show_traceback()
             message = f"the worker failed at {request.get('do')!r}: {type(error).__name__}: {error}"
@@ -157,17 +178,37 @@ class Worker:
         directory = argument(request, "directory", (str, type(None)))
         if "\0" in (output or "") + (directory or ""):
             raise RequestError(REQUEST, "the path of the output or the directory holds a zero byte")
-        child, final, descriptors = self.children.start(
-            argument(request, "name", str),
-            argv,
-            env,
-            streams,
-            pipes,
-            listens,
-            output,
-            directory,
-            texts(request, "makes") if "makes" in request else [],
-        )
+        names = texts(request, "ports") if "ports" in request else None
+        if names is not None and len(names) != len(streams) + len(pipes):
+            raise RequestError(REQUEST, "a child needs as many ports as it has streams and pipes")
+        ports = self.relays.reserve(names or ())
+        printed, printer = os.pipe() if request.get("tell_output") else (-1, -1)
+        try:
+            child, final, descriptors = self.children.start(
+                argument(request, "name", str),
+                argv,
+                env,
+                streams,
+                pipes,
+                listens,
+                output if printer < 0 else printer,
+                directory,
+                texts(request, "makes") if "makes" in request else [],
+            )
+        except RequestError:
+            if printed >= 0:
+                os.close(printed)
+            raise
+        finally:
+            if printer >= 0:
+                os.close(printer)
+        if printed >= 0:
+            self.outputs.add(child.number, printed)
+        if names is not None:
+            sockets = [(fd, fd) for fd in descriptors[: len(streams)]]
+            pairs = descriptors[len(streams) :]
+            self.relays.connect(child.number, [*sockets, *zip(pairs[::2], pairs[1::2], strict=True)], ports)
+            descriptors = []
         return {"child": child.number, "pid": child.pid, "argv": final}, descriptors
 
     def _socket(self, request: Message) -> str:
@@ -198,7 +239,9 @@ class Worker:
         return {}, []
 
     def _kill(self, request: Message) -> Answer:
-        self.children.kill(argument(request, "child", int))
+        number = argument(request, "child", int)
+        self.children.kill(number)
+        self.relays.end(number)
         return {}, []
 
 
@@ -218,8 +261,18 @@ def texts(request: Message, key: str) -> list[str]:
     return values
 
 
-def run(fd: int) -> int:
-    """A whole worker on the stream ``fd``; the exit status is 0 when nothing remained, 1 when something did."""
+def run_on_port(name: str, make_system: Callable[[], System] | None = None) -> int:
+    """A whole worker on the virtio-serial port ``name``, inside a rig; see ``run``. Raises OSError: no such port."""
+    fd = open_port(name)
+    greet(fd, framed({"event": "ready"}))
+    return run(fd, make_system)
+
+
+def run(fd: int, make_system: Callable[[], System] | None = None) -> int:
+    """A whole worker on the stream ``fd``; the exit status is 0 when nothing remained, 1 when something did.
+
+    ``make_system`` gives it another machine than this one to handle the devices of: tests have made ones.
+    """
     leave_terminal()
     stream = FramedStream(fd)
     undo = UndoStack()
@@ -232,7 +285,9 @@ def run(fd: int) -> int:
         sweep()
         scratch = make_scratch()
         undo.push(f"making the scratch directory {scratch.path}", scratch.remove)
-        worker = Worker(stream, signals, scratch)
+        devices = Devices(make_system)
+        undo.push("preparing devices", devices.end)
+        worker = Worker(stream, signals, scratch, devices)
         reason = worker.serve()
     except RequestError as error:
         reason = str(error)
@@ -244,7 +299,7 @@ def run(fd: int) -> int:
             stream.send({"event": "ending", "reason": reason})
         # Children first: what they use cannot be given back while they live.
         if worker:
-            failed += worker.children.end(stream.send)
+            failed += worker.children.end(worker.tell)
         failed += undo.run()
         if worker and worker.ending_request is not None:
             stream.send({"id": worker.ending_request, "ok": {"failed": failed}})

@@ -175,6 +175,12 @@ class FramedStream:
         return message, [self._descriptors.popleft() for _ in range(count)]
 
 
+def framed(message: Message) -> bytes:
+    """A small message without descriptors as the bytes of its frame."""
+    body = json.dumps(message).encode()
+    return _LENGTH.pack(len(body)) + body
+
+
 def close_all(fds: Iterable[int]) -> None:
     """Close each of ``fds``."""
     for fd in fds:

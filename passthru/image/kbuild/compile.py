@@ -25,7 +25,7 @@ _UNFIT = re.compile(r"[\s:#$%\\'\"]")
 _ERROR = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.+)$", re.MULTILINE)
 _OTHER = re.compile(r"^.*(?:\b(?:ERROR|error|Error)[: ]|\bundefined!|\*\*\* ).*$", re.MULTILINE)
 _PLACES = (Path("/tmp"), Path("/var/tmp"))
-_ARCH = {"amd64": "x86", "arm64": "arm64"}
+ARCH = {"amd64": "x86", "arm64": "arm64"}
 
 
 class BuildFailed(Exception):
@@ -47,8 +47,8 @@ def place_for(scratch: Path) -> Path:
         if not _UNFIT.search(str(folder)) and os.access(folder, os.W_OK | os.X_OK):
             return Path(tempfile.mkdtemp(prefix="build-", dir=folder))
     raise Unusable(
-        f"no kernel module can be built in {scratch}, since make cannot have such a path; set PASSTHRU_CACHE or TMPDIR "
-        "to one without blanks and signs"
+        f"nothing of a kernel can be built in {scratch}, since make cannot have such a path; set PASSTHRU_CACHE or "
+        "TMPDIR to one without blanks and signs"
     )
 
 
@@ -68,7 +68,7 @@ def build(
     outer_first = sorted(hidden.items(), key=lambda item: len(str(item[0])))  # of those that match, gcc takes the last
     mapped = " ".join(f"-ffile-prefix-map={path}={name}" for path, name in outer_first if not _UNFIT.search(str(path)))
     words = {
-        "ARCH": _ARCH[arch],
+        "ARCH": ARCH[arch],
         "KCFLAGS": mapped,
         "KAFLAGS": mapped,
         "CONFIG_DEBUG_INFO_BTF_MODULES": "",  # it would need the whole kernel's BTF and pahole; nobody reads it here

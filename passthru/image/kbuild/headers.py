@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from passthru.errors import MissingCapability, Unusable
+from passthru.image.arch import machine_arch
 from passthru.image.debian import packages_root, pins_of
 from passthru.image.debian.apt import NotInSuite
 from passthru.image.kbuild.private_root import PrivateRoot, is_program, write_script
-from passthru.image.kernel import machine_arch
 from passthru.image.tree import file_digest, walk
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ def choose(kernel: Kernel, store: Store, tell: Tell, *, update: bool = False) ->
         )
     tree = build_tree(kernel)
     if tree is not None:
-        return _Tree(tree)
-    if kernel.pin is not None and kernel.source.startswith("debian:"):
+        return _Tree(
+            tree, f"the build tree {tree}" if kernel.pin is None else f"the headers of the {kernel.source} kernel"
+        )
+    if _is_debian(kernel):
         return _of_debian(kernel, store, tell, update=update)
     raise MissingCapability(
         "kernel headers",
@@ -66,8 +68,8 @@ def choose(kernel: Kernel, store: Store, tell: Tell, *, update: bool = False) ->
 
 
 def build_tree(kernel: Kernel) -> Path | None:
-    """The directory that a kernel of the user's was built in, or its installed headers (the ``build`` link)."""
-    if kernel.pin is not None or kernel.modules is None:
+    """The directory that a kernel was built in, or its installed headers (the ``build`` link); None for Debian's."""
+    if _is_debian(kernel) or kernel.modules is None:
         return None
     for place in (kernel.modules / "build", kernel.modules):
         if (place / "Makefile").is_file() and (place / ".config").is_file():
@@ -75,10 +77,14 @@ def build_tree(kernel: Kernel) -> Path | None:
     return None
 
 
+def _is_debian(kernel: Kernel) -> bool:
+    return kernel.pin is not None and kernel.source.startswith("debian:")
+
+
 def stamp(kernel: Kernel) -> str:
-    """Changes when a build tree of the user's does, and reads none of its files; '' for a kernel of Debian's."""
+    """Changes when a build tree of the user's does, and reads none of its files; '' for a kernel out of the cache."""
     tree = build_tree(kernel)
-    if tree is None:
+    if tree is None or kernel.pin is not None:
         return ""
     found = []
     for name in (".config", "Module.symvers", "include/generated/autoconf.h"):
@@ -91,9 +97,9 @@ def stamp(kernel: Kernel) -> str:
 
 
 class _Tree:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, told: str) -> None:
         self.path = path
-        self.told = f"the build tree {path}"
+        self.told = told
         for name, target in (("include/generated/autoconf.h", "make modules_prepare"), ("Module.symvers", "make")):
             if not (path / name).is_file():
                 raise MissingCapability(

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from passthru.errors import MissingCapability, Unusable, UserMistake
 from passthru.events import Progress
+from passthru.image.arch import machine_arch
 from passthru.image.debian import packages_root
 from passthru.image.debian.apt import NotInSuite
 from passthru.image.kbuild.headers import build_tree, debian_version
-from passthru.image.kernel import machine_arch
+from passthru.image.own.recipe import load as load_own
+from passthru.image.watched import watched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,10 +36,10 @@ def of_kernel(recipe: ModuleRecipe, kernel: Kernel, store: Store, tell: Tell) ->
     """
     if not recipe.linux_files:
         return {}
-    tree = build_tree(kernel)
+    tree = build_tree(kernel) if kernel.pin is None else None
     if tree is not None:
         return _of_tree(tree, recipe, kernel)
-    if kernel.pin is None or not kernel.source.startswith("debian:"):
+    if kernel.pin is None:
         raise MissingCapability(
             "kernel source",
             f"the module {recipe.name} is made of the kernel's own source, and {kernel.source} is a bare image; name "
@@ -66,12 +68,7 @@ def _of_tree(tree: Path, recipe: ModuleRecipe, kernel: Kernel) -> dict[str, byte
 
 
 def _of_debian(recipe: ModuleRecipe, kernel: Kernel, store: Store, tell: Tell) -> Entry:
-    version = debian_version(kernel)
-    match = re.match(r"\d+\.\d+", kernel.release)
-    if not match:
-        raise Unusable(f"the release {kernel.release} of {kernel.source} does not tell which source is its own")
-    package = f"linux-source-{match[0]}"
-    suite = kernel.source.removeprefix("debian:").partition("/")[0]
+    suite, package, version = _source_package(kernel)
     key: Mapping[str, str | Sequence[str]] = {
         "package": f"{package}={version}",
         "from": recipe.linux_from,
@@ -97,6 +94,19 @@ def _of_debian(recipe: ModuleRecipe, kernel: Kernel, store: Store, tell: Tell) -
     return store.entry("kernel-source", key, build, tell, what=what)
 
 
+def _source_package(kernel: Kernel) -> tuple[str, str, str]:
+    """Suite, package and version of the source that a kernel of Debian's, or the own one, was built from."""
+    if not kernel.source.startswith("debian:"):
+        assert kernel.pin is not None
+        package, _, version = kernel.pin["key"]["source"][0].partition("=")
+        return load_own(kernel.arch).suite, package, version
+    match = re.match(r"\d+\.\d+", kernel.release)
+    if not match:
+        raise Unusable(f"the release {kernel.release} of {kernel.source} does not tell which source is its own")
+    suite = kernel.source.removeprefix("debian:").partition("/")[0]
+    return suite, f"linux-source-{match[0]}", debian_version(kernel)
+
+
 def _extract(archive: Path, recipe: ModuleRecipe, to: Path, tell: Tell, work: str) -> None:
     """The wanted files alone; where all of them are named, what comes behind the last one is not even read."""
     patterns = {f"{recipe.linux_from}/{name}".lstrip("/"): name for name in recipe.linux_files}
@@ -104,7 +114,7 @@ def _extract(archive: Path, recipe: ModuleRecipe, to: Path, tell: Tell, work: st
     exact = not any(re.search(r"[*?[]", pattern) for pattern in patterns)
     total = archive.stat().st_size
     try:
-        with archive.open("rb") as raw, tarfile.open(fileobj=_watched(raw, total, tell, work), mode="r|xz") as packed:
+        with archive.open("rb") as raw, tarfile.open(fileobj=watched(raw, total, tell, work), mode="r|xz") as packed:
             for member in packed:
                 path = member.name.partition("/")[2]
                 hits = [pattern for pattern in patterns if _matches(path, pattern)]
@@ -129,23 +139,6 @@ def _matches(path: str, pattern: str) -> bool:
     """As Path.glob() has it: a ``*`` stays within one directory."""
     names, parts = path.split("/"), pattern.split("/")
     return len(names) == len(parts) and all(map(fnmatch.fnmatchcase, names, parts))
-
-
-def _watched(raw: BinaryIO, total: int, tell: Tell, work: str) -> BinaryIO:
-    """``raw``, telling each tenth of it that was read."""
-    told = -1
-
-    class Watched:
-        def read(self, size: int = -1) -> bytes:
-            nonlocal told
-            data = raw.read(size)
-            tenth = raw.tell() * 10 // max(total, 1)
-            if tenth > told:
-                told = tenth
-                tell(Progress(work, raw.tell(), total, "bytes"))
-            return data
-
-    return cast("BinaryIO", Watched())
 
 
 def _no_such_file(recipe: ModuleRecipe, name: str, where: str) -> UserMistake:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from passthru.errors import MissingCapability
+from passthru.image.arch import machine_arch
 from passthru.image.command import CommandFailed, run
 from passthru.image.debian import packages_root, pins_of
 from passthru.image.debian.apt import NotInSuite
 from passthru.image.kbuild.private_root import PrivateRoot, write_script
-from passthru.image.kernel import machine_arch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,6 +153,12 @@ class _Debian:
         inner = Path("gcc-cross" if self.cross else "gcc", self.triple, str(self.major), name)
         places = [self.entry.path / "usr" / folder / inner for folder in ("libexec", "lib")]
         return next((place for place in places if place.exists()), places[0])
+
+
+def of_root(entry: Entry, major: int, arch: str) -> Toolchain:
+    """The gcc of a root of this machine's architecture ``arch`` that holds gcc-MAJOR, binutils and make."""
+    version = pins_of(entry)[f"gcc-{major}"]
+    return _Debian(f"gcc-{major} {version} of Debian", entry.digest, entry, major, TRIPLES[arch], cross=False)
 
 
 def _of_debian(kernel: Kernel, major: int, store: Store, tell: Tell, *, update: bool) -> _Debian:

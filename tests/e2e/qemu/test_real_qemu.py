@@ -116,7 +116,7 @@ async def test_a_guest_boots_with_a_device_and_is_watched(
 
 
 async def test_a_panic_ends_qemu_at_once(qemu: Qemu, kernel: Kernel, tmp_path: Path) -> None:
-    vm = Vm(kernel.image, None, command_line(), virtio_serial=False)
+    vm = Vm(kernel.image, None, command_line(), lines=())
     deadline = Deadline.after(SECONDS)
     async with open_local_host(deadline=deadline) as host:
         argv = guest_argv(qemu, tcg(), vm)

@@ -64,7 +64,7 @@ async def test_lost_changed_and_additional_bytes_are_told_apart() -> None:
     lost = await found({"0.1": burst[:4] + burst[6:]})
     assert f"lost bytes 4-5 ({burst[4:6].hex(' ')})" in lost.summary
     changed = await found({"0.1": burst[:7] + b"\xee" + burst[8:]})
-    assert f"byte 7 ({burst[7]:02x}) came back as ee" in changed.summary
+    assert f"byte 7 ({burst[7]:02x}) came as ee" in changed.summary
     more = await found({"0.1": burst[:2] + b"\xee" + burst[2:]})
     assert "ee came in addition before byte 2" in more.summary
     late = await found({"0.surplus": b"\x01\x02"})

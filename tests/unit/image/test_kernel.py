@@ -12,7 +12,8 @@ import pytest
 
 from passthru.errors import Unusable, UserMistake
 from passthru.events import Note, tell_nobody
-from passthru.image.kernel import parse_config, resolve
+from passthru.image.kconfig import parse_config
+from passthru.image.kernel import resolve
 from tests.unit.image.made import RELEASE, bzimage
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import pytest
 
 from passthru.errors import Unusable
 from passthru.qemu.accelerator import kvm, tcg
-from passthru.qemu.argv import Device, Vm, command_line, guest_argv, streams, vfio_pci, vfio_user
+from passthru.qemu.argv import GUEST_LINES, Device, Line, Vm, command_line, guest_argv, streams, vfio_pci, vfio_user
+from passthru.run.machine import device_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,9 +70,10 @@ def test_memory_is_shared_only_for_a_device_that_reaches_into_it(qemu: Qemu) -> 
     assert values(argv, "-object") == []
 
 
-@pytest.mark.parametrize("virtio_serial", [True, False])
-def test_the_streams_are_those_that_the_arguments_speak_of(qemu: Qemu, virtio_serial: bool) -> None:
-    vm = replace(VM, virtio_serial=virtio_serial)
+@pytest.mark.parametrize("lines", [GUEST_LINES, (), (Line("a", "port.a"), Line("b", "port.b"))])
+def test_the_streams_are_those_that_the_arguments_speak_of(qemu: Qemu, lines: tuple[Line, ...]) -> None:
+    vm = replace(VM, lines=lines, devices=(Device("edu", {"id": "e", "chardev": "wire"}, streams=("wire",)),))
+    qemu = replace(qemu, devices=qemu.devices | {"edu"})
     argv = guest_argv(qemu, tcg(), vm)
     assert sorted(re.findall(r"\{stream:(\w+)\}", " ".join(argv))) == sorted(streams(vm))
     for name in streams(vm):
@@ -83,6 +85,31 @@ def test_the_agent_has_a_port_of_its_own_and_the_slots_are_fixed(qemu: Qemu) -> 
     assert made["virtio-serial-pci"]["addr"] == "04.0"
     assert made["virtserialport"]["name"] == "passthru.agent"
     assert (made["virtserialport"]["chardev"], made["virtconsole"]["chardev"]) == ("agent", "shell")
+
+
+def test_ports_count_from_one_as_zero_is_for_a_console(qemu: Qemu) -> None:
+    for lines, numbers, most in (
+        ((Line("a", "port.a"), Line("b", "port.b")), [1, 2], 3),
+        ((Line("a", "port.a"), Line("c")), [0, 1], 2),
+    ):
+        argv = guest_argv(qemu, tcg(), replace(VM, lines=lines, lines_slot="02.0"))
+        bus, *ends = [device for device in devices(argv) if device["driver"].startswith("virt")]
+        assert (bus["addr"], bus["max_ports"]) == ("02.0", str(most))
+        assert [int(end["nr"]) for end in ends] == numbers
+
+
+def test_backends_stand_before_the_devices_and_each_is_one(qemu: Qemu) -> None:
+    cards = tuple(vfio_pci(name, sysfsdev=f"/sys/{name}", iommufd=True) for name in ("a", "b"))
+    argv = guest_argv(qemu, tcg(), replace(VM, devices=cards))
+    assert values(argv, "-object") == ["iommufd,id=iommufd0"]
+    assert argv.index("-object") < argv.index("-device")
+    assert [device["iommufd"] for device in devices(argv)[-2:]] == ["iommufd0"] * 2
+
+
+def test_iommufd_where_qemu_knows_nothing_of_it(qemu: Qemu) -> None:
+    vm = replace(VM, devices=(vfio_pci("a", host="0000:00:05.0", iommufd=True),))
+    with pytest.raises(Unusable, match=r"QEMU 8\.2\.0 \(/opt/qemu\) has no iommufd; name another QEMU"):
+        guest_argv(replace(qemu, version="8.2.0"), tcg(), vm)
 
 
 def test_pvpanic_only_where_qemu_has_it(qemu: Qemu) -> None:
@@ -113,9 +140,23 @@ def test_plain_properties_are_in_the_form_that_every_qemu_reads() -> None:
     assert Device("pvpanic").as_argument() == "pvpanic"
 
 
-def test_a_kernel_device_by_its_properties() -> None:
-    device = vfio_pci("nic", slot="06.0", sysfsdev="/sys/x", x_no_mmap=True)
+def test_a_kernel_device_by_its_properties(qemu: Qemu) -> None:
+    device = vfio_pci("nic", slot="06.0", sysfsdev="/sys/x", properties={"x-no-mmap": True})
     assert device.as_argument() == "vfio-pci,id=nic,addr=06.0,sysfsdev=/sys/x,x-no-mmap=on"
+    assert vfio_pci("nic", host="0000:01:00.0").properties == {"id": "nic", "addr": "05.0", "host": "0000:01:00.0"}
+    for host, sysfsdev in (("", ""), ("a", "b")):
+        with pytest.raises(ValueError, match="by host or by sysfsdev"):
+            vfio_pci("nic", host=host, sysfsdev=sysfsdev)
+
+
+@pytest.mark.parametrize("version", ["6.1.1", "6.2.0", "11.1.3"])
+def test_a_kernel_device_is_plugged_in_again_as_it_was(qemu: Qemu, version: str) -> None:
+    device = vfio_pci("nic", sysfsdev="/sys/a,b", properties={"x-no-mmap": True, "bootindex": 3})
+    argv = guest_argv(replace(qemu, version=version), tcg(), replace(VM, devices=(device,)))
+    again = device_arguments(argv)["nic"]
+    as_json = {"driver": "vfio-pci", **device.properties}
+    as_text = {**as_json, "x-no-mmap": "on", "bootindex": "3"}
+    assert again == (as_text if version == "6.1.1" else as_json)
 
 
 def test_the_command_line_ends_with_the_callers_words() -> None:

@@ -50,10 +50,11 @@ def path(tmp_path: Path) -> Path:
             's.toml:3: device.card.model: there is no device model "mty"; did you mean "mtty"? there are: ',
         ),
         (
-            DEVICE.replace("vfio-user", "pci"),
-            's.toml:2: device.card.bus: there is no bus "pci"; there are: vfio-user',
+            DEVICE.replace("vfio-user", "pcie"),
+            's.toml:2: device.card.bus: there is no bus "pcie"; did you mean "pci"? there are: mdev, pci, vfio-user',
         ),
-        (DEVICE.replace('bus = "vfio-user"', ""), "s.toml:1: device.card.bus: is missing; there are: vfio-user"),
+        (DEVICE.replace("vfio-user", "pci").replace('"pci"', "3"), "s.toml:2: device.card.bus: there is no bus 3"),
+        (DEVICE.replace('bus = "vfio-user"', ""), "s.toml:1: device.card.bus: is missing; there are: vfio-user, pci"),
         ("\n\n[device]\ncard = 3\n", "s.toml:4: device.card: should be a table"),
         ("device = 3\n", "s.toml:1: device: should be tables [device.ID]"),
         (
@@ -95,7 +96,7 @@ def path(tmp_path: Path) -> Path:
         ("[guest]\nmodules = ['a', 'b c']\n" + CHECK, "s.toml:2: guest.modules[1]: should be a word of letters"),
         ("[guest]\nquirks = [\n  'a',\n  '[',\n]\n" + CHECK, "s.toml:2: guest.quirks[1]: is not a regular expression"),
         ("[guest]\ncmdline = \"a\\nb\"\n" + CHECK, "s.toml:2: guest.cmdline: should be one line"),
-        ("[host]\nkind = 'rig'\n" + CHECK, "s.toml:2: host.kind: should be 'local', not \"rig\""),
+        ("[host]\nkind = 'rigg'\n" + CHECK, "s.toml:2: host.kind: should be 'local' or 'rig', not \"rigg\""),
         ("subject = []\n" + CHECK, "s.toml:1: subject: should not be empty"),
         ("subject = ['devise']\n" + CHECK, "s.toml:1: subject[0]: should be 'device', 'guest-kernel', 'host-kernel'"),
         ("subject = ['qemu', 'qemu']\n" + CHECK, "s.toml:1: subject: should name each thing once"),

@@ -258,7 +258,7 @@ def test_a_companion_runs_where_its_file_is(tmp_path: Path) -> None:
     part = COMPANION.format('command = ["./server", "--at", "{socket}"], socket = "s.sock"')
     (tmp_path / "parts" / "part.toml").write_text(part)
     (tmp_path / "s.toml").write_text('include = ["parts/part.toml"]\n')
-    device = load(tmp_path / "s.toml").device["card"]
+    device = load(tmp_path / "s.toml").served["card"]
     assert device.model == ""
     assert device.options == {}
     assert device.companion is not None
@@ -271,7 +271,7 @@ def test_a_companion_runs_where_its_file_is(tmp_path: Path) -> None:
 def test_a_companion_beside_a_model_is_like_that_model(tmp_path: Path) -> None:
     text = COMPANION.format('socket = "/run/s.sock"') + 'model = "mtty"\nports = 1\n'
     (tmp_path / "s.toml").write_text(text)
-    device = load(tmp_path / "s.toml").device["card"]
+    device = load(tmp_path / "s.toml").served["card"]
     assert (device.model, device.options) == ("mtty", {"ports": 1, "fifo": "faithful"})
     assert device.companion is not None
     assert (device.companion.command, device.companion.socket) == ((), "/run/s.sock")

@@ -41,7 +41,7 @@ def test_a_resolved_scenario_is_valid(path: Path) -> None:
         (("subject",), []),
         (("subject",), ["devise"]),
         (("deadline",), 0),
-        (("host", "kind"), "rig"),
+        (("host", "kind"), "rigg"),
         (("guest", "kernl"), "x"),
         (("guest", "cpus"), "1"),
         (("guest", "memory"), "256"),

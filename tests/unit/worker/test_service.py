@@ -262,3 +262,21 @@ def test_wrong_command_lines(arguments: list[str]) -> None:
     )
     assert process.returncode == 2
     assert process.stderr.count("\n") == 1
+
+
+def test_what_a_child_prints_is_told_where_that_is_asked_for(worker: RawWorker) -> None:
+    """All of it before its exit, byte for byte; standard error too."""
+    script = "printf 'a\\377\\n'; echo b >&2; exit 3"
+    started, descriptors = worker.start("sh", "-c", script, tell_output=True)
+    assert descriptors == []
+    exited = worker.event("exited")
+    printed = [event for event in worker.events if event["event"] == "output"]
+    assert {event["child"] for event in printed} == {started["child"]}
+    assert "".join(event["data"] for event in printed).encode("latin-1") == b"a\xff\nb\n"
+    assert exited["code"] == 3
+
+
+def test_a_child_needs_a_port_for_each_stream(worker: RawWorker) -> None:
+    request = {"name": "child", "argv": ["true"], "env": {}, "streams": ["a", "b"], "listens": [], "output": None}
+    reply, _ = worker.ask("start", **request, ports=["only.one"])
+    assert reply["error"]["message"] == "a child needs as many ports as it has streams and pipes"

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The requests about devices, carried out; see protocol.py for what they take and answer."""
+
+from __future__ import annotations
+
+from passthru.worker.devices import assign_pci, by_hand, mdev, preflight, recovery
+from passthru.worker.devices.iommu import needed_modules, raise_memlock
+from passthru.worker.devices.ledger import Ledger
+from passthru.worker.devices.loading import load_missing
+from passthru.worker.devices.requests import assignment, assignments, field
+from passthru.worker.devices.steps import StepError
+from passthru.worker.devices.trouble import Blocked, mistake
+from passthru.worker.protocol import REQUEST, UNUSABLE, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from passthru.worker.devices.system import System
+    from passthru.worker.stream import Message
+
+
+class Operations:
+    """The devices that one worker prepared, and the requests that change them."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._ledger = Ledger(system)
+        self._prepared: dict[str, Message] = {}
+        self._requests: dict[str, Callable[[Message], Message]] = {
+            "preflight": self._preflight,
+            "prepare": self._prepare,
+            "release": self._release,
+            "recover": lambda request: recovery.recover(system),
+            "bind": lambda request: by_hand.bind(system, field(request, "host", str), field(request, "driver", str)),
+            "unbind": lambda request: by_hand.unbind(system, field(request, "host", str)),
+            "mdev-create": lambda request: by_hand.create_mdev(
+                system,
+                field(request, "parent", str),
+                field(request, "type", str),
+                field(request, "uuid", (str, type(None))),
+            ),
+            "mdev-remove": lambda request: by_hand.remove_mdev(system, field(request, "uuid", str)),
+            "mdev-types": lambda request: {"parents": mdev.parents(system)},
+        }
+
+    def answer(self, request: Message) -> Message:
+        """Carry out a request. Raises RequestError; then nothing is changed."""
+        try:
+            return self._requests[request["do"]](request)
+        except Blocked as error:
+            raise error.blocker.error() from error
+        except StepError as error:
+            raise RequestError(UNUSABLE, str(error)) from error
+
+    def end(self) -> list[str]:
+        """Undo everything; returns a sentence for each failure."""
+        _, failed, _ = self._ledger.undo(lambda step: True)
+        self._prepared.clear()
+        self._ledger.close()
+        return [f"{sentence}; `passthru recover` tries again" for sentence in failed]
+
+    def _preflight(self, request: Message) -> Message:
+        wanted = assignments(request)
+        memory = field(request, "memory", int)
+        kind = field(request, "kind", str)
+        blockers = preflight.blockers(self._system, wanted, memory, kind, self._addresses())
+        return {"blockers": [blocker.message() for blocker in blockers], "facts": preflight.facts(self._system)}
+
+    def _prepare(self, request: Message) -> Message:
+        wanted = assignment(field(request, "assignment", dict))
+        name = wanted["name"]
+        if name in self._prepared:
+            raise RequestError(REQUEST, f"{name} is prepared already; release it first")
+        mark = self._ledger.mark
+        try:
+            names = needed_modules(wanted["bus"], wanted["container"])
+            load_missing(self._ledger, names, unsafe=wanted.get("unsafe", False))
+            raise_memlock()
+            if wanted["bus"] == "mdev":
+                prepared = mdev.prepare(self._ledger, wanted)
+            else:
+                prepared = assign_pci.prepare(self._ledger, wanted, self._addresses())
+                self._not_twice(prepared["address"])
+        except (Blocked, StepError, RequestError) as error:
+            failed = self._ledger.undo_since(mark)
+            if failed:
+                raise RequestError(
+                    UNUSABLE, f"cannot prepare {name}: {error}; and not all is as before: {'; '.join(failed)}"
+                ) from error
+            if isinstance(error, StepError):
+                raise RequestError(UNUSABLE, f"cannot prepare {name}: {error}; all is as before") from error
+            raise
+        self._prepared[name] = prepared
+        return {key: value for key, value in prepared.items() if key != "resources"}
+
+    def _release(self, request: Message) -> Message:
+        name = field(request, "name", str)
+        prepared = self._prepared.get(name)
+        if prepared is None:
+            raise RequestError(REQUEST, f"nothing is prepared by the name {name!r}")
+        # What others use too goes to one of them: the rest of a group, the other functions of a card.
+        for step in self._ledger.steps:
+            if step["owner"] == name:
+                heir = next(
+                    (o for o, other in self._prepared.items() if o != name and step["resource"] in other["resources"]),
+                    None,
+                )
+                if heir is not None and step["resource"]:
+                    step["owner"] = heir
+        _, failed, _ = self._ledger.undo(lambda step: step["owner"] == name)
+        if not failed:
+            del self._prepared[name]
+        return {"failed": failed}
+
+    def _addresses(self) -> set[str]:
+        return {prepared["address"] for prepared in self._prepared.values()} | {
+            step["target"] for step in self._ledger.steps if step["kind"] == "bind"
+        }
+
+    def _not_twice(self, address: str) -> None:
+        for name, other in self._prepared.items():
+            if other["address"] == address:
+                raise mistake(f"{address} is assigned already, as {name}", "assign another device")

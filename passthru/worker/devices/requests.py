@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The arguments of requests about devices, checked."""
+
+from __future__ import annotations
+
+from passthru.worker.protocol import REQUEST, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from passthru.worker.stream import Message
+
+# key: kinds, needed
+_PCI = {"host": ((str,), True), "vf": ((int, type(None)), False), "vfs": ((int, type(None)), False)}
+_MDEV = {"parent": ((str,), True), "type": ((str,), True), "uuid": ((str, type(None)), False)}
+_BOTH = {"name": ((str,), True), "container": ((str,), True), "unsafe": ((bool,), False)}
+_BUSES: dict[object, dict[str, tuple[tuple[type, ...], bool]]] = {"pci": _BOTH | _PCI, "mdev": _BOTH | _MDEV}
+_CONTAINERS = ("type1", "iommufd")
+
+
+def field(request: Message, key: str, kinds: type | tuple[type, ...]) -> Any:
+    """The argument ``key`` of one of the ``kinds``; absent is None. Raises RequestError."""
+    value = request.get(key)
+    if not isinstance(value, kinds) or (isinstance(value, str) and ("\0" in value or "\n" in value)):
+        raise RequestError(REQUEST, f"the request {request.get('do')!r} has a wrong or no argument {key!r}")
+    return value
+
+
+def assignment(value: object) -> Message:
+    """An assignment with every key that its bus needs. Raises RequestError."""
+    if not isinstance(value, dict) or value.get("bus") not in _BUSES:
+        raise RequestError(REQUEST, f"an assignment needs a bus, {' or '.join(map(str, _BUSES))}: {value!r}")
+    for key, (kinds, needed) in _BUSES[value["bus"]].items():
+        if needed or key in value:
+            item = value.get(key)
+            if not isinstance(item, kinds) or (
+                isinstance(item, str) and ("\0" in item or "\n" in item or "/.." in item)
+            ):
+                raise RequestError(REQUEST, f"the assignment {value.get('name')!r} has a wrong or no {key!r}: {item!r}")
+    if value["container"] not in _CONTAINERS:
+        raise RequestError(REQUEST, f"there is no container {value['container']!r}; there are {', '.join(_CONTAINERS)}")
+    if value.get("vf") is not None and value["vf"] < 0:
+        raise RequestError(REQUEST, f"the virtual function {value['vf']} of {value['name']!r} is below 0")
+    return value
+
+
+def assignments(request: Message) -> list[Message]:
+    """The assignments of a preflight. Raises RequestError."""
+    return [assignment(value) for value in field(request, "assignments", list)]

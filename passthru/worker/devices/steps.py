@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kinds of changes to a machine: how each is done, how its state is seen, and how it is undone.
+
+A step is a record of the journal: ``kind``, ``target``, the state ``before`` and the one that it makes, ``after``.
+Undoing looks at the state first: what is not as the step left it is somebody else's by now and stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+
+from passthru.worker.devices.modules import loaded, normal, unload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from passthru.worker.devices.journal import Step
+    from passthru.worker.devices.system import System
+
+PCI = "/sys/bus/pci/devices"
+MDEV = "/sys/bus/mdev/devices"
+MDEV_PARENTS = "/sys/class/mdev_bus"
+
+# A killed QEMU's last references to a VFIO group may be dropped a moment after its death is told.
+_LET_GO_SECONDS = 2.0
+_LOOK_AGAIN_SECONDS = 0.01
+
+
+class StepError(Exception):
+    """A step could not be done or undone: one sentence. ``errno`` is the kernel's, where there is one."""
+
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(message)
+        self.errno = number
+
+
+def describe(step: Step) -> str:
+    """A step in words: "binding 0000:00:05.0 to vfio-pci"."""
+    target, after = step["target"], step["after"]
+    return {
+        "unbind": f"unbinding {target} from {step['before']}",
+        "driver_override": f"setting the driver_override of {target} to {after}",
+        "bind": f"binding {target} to {after}",
+        "sriov_drivers_autoprobe": f"keeping drivers from the new virtual functions of {target}",
+        "sriov_numvfs": f"making {after} virtual functions of {target}",
+        "mdev-create": f"creating the mdev {target} of type {after} at {step.get('parent')}",
+        "module-load": f"loading the module {target}",
+        "parameter": f"setting {target} to {after}",
+    }[step["kind"]]
+
+
+def perform(system: System, step: Step) -> None:
+    """Do a step. Raises StepError, which may leave it half done: undo it then."""
+    try:
+        _KINDS[step["kind"]][1](system, step)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise StepError(f"{describe(step)} failed: {said}", error.errno or 0) from error
+
+
+def revert(system: System, step: Step) -> str:
+    """Undo a step if its state is the one that it left. Raises StepError.
+
+    Returns "undone", "nothing" where it was never done or its target has gone, "kept" where somebody else changed it.
+    """
+    if step["kind"] in _OF_PCI and not system.exists(f"{PCI}/{step['target']}"):
+        return "nothing"
+    state, _, undo = _KINDS[step["kind"]]
+    if (now := state(system, step)) != step["after"]:
+        return "nothing" if now in (step["before"], None) else "kept"
+    try:
+        undo(system, step)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise StepError(f"{describe(step)} could not be undone: {said}", error.errno or 0) from error
+    return "undone"
+
+
+def driver_of(system: System, target: str) -> str | None:
+    """The driver that a PCI device is bound to."""
+    return system.link(f"{PCI}/{target}/driver")
+
+
+def override_of(system: System, target: str) -> str | None:
+    """The driver_override of a PCI device; the kernel shows "(null)" where there is none."""
+    value = system.read(f"{PCI}/{target}/driver_override")
+    return None if value in (None, "", "(null)") else value
+
+
+def wait_until_free(system: System, device: str) -> None:
+    """Raises StepError where somebody has the VFIO device open: the kernel would let us wait for him without end.
+
+    ``device`` is its directory in sysfs.
+    """
+    end = time.monotonic() + _LET_GO_SECONDS
+    while path := open_path(system, device):
+        if time.monotonic() > end:
+            pids = ", ".join(map(str, system.holders(path)))
+            who = f" by process {pids}" if pids else ""
+            raise StepError(f"{device.rpartition('/')[2]} is still open{who} ({path}); end that process first")
+        time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def open_path(system: System, device: str) -> str | None:
+    """The path under /dev/vfio by which somebody has a device (its directory in sysfs) open now, None if nobody has.
+
+    Opening a group that is open, or has a device that is open by its own descriptor, is refused with EBUSY
+    (vfio_group_fops_open in drivers/vfio/group.c). Kernels without groups have descriptors of devices only.
+    """
+    group = system.link(f"{device}/iommu_group")
+    path = f"/dev/vfio/{group}"
+    if group and system.exists(path):
+        return path if system.claimed(path) else None
+    cdev = cdev_of(system, device)
+    return cdev if cdev and system.holders(cdev) else None
+
+
+def cdev_of(system: System, device: str) -> str | None:
+    """The /dev/vfio/devices/vfioN of a device (its directory in sysfs), None where the kernel has none."""
+    for name in system.names(f"{device}/vfio-dev"):
+        if system.exists(f"{device}/vfio-dev/{name}/dev"):
+            return f"/dev/vfio/devices/{name}"
+    return None
+
+
+def _do_unbind(system: System, step: Step) -> None:
+    system.write(f"{PCI}/{step['target']}/driver/unbind", step["target"])
+
+
+def _undo_unbind(system: System, step: Step) -> None:
+    driver, target = step["before"], step["target"]
+    try:
+        system.write(f"/sys/bus/pci/drivers/{driver}/bind", target)
+    except FileNotFoundError as error:
+        raise OSError(
+            errno.ENOENT,
+            f"there is no driver {driver} any more; load its module, then `echo {target} > /sys/bus/pci/drivers_probe`",
+        ) from error
+    if (now := driver_of(system, target)) != driver:
+        raise OSError(errno.EIO, f"its driver is {now or 'none'} although {driver} was asked for")
+
+
+def _do_override(system: System, step: Step) -> None:
+    system.write(f"{PCI}/{step['target']}/driver_override", step["after"] or "\n")
+
+
+def _undo_override(system: System, step: Step) -> None:
+    system.write(f"{PCI}/{step['target']}/driver_override", step["before"] or "\n")
+
+
+def _do_bind(system: System, step: Step) -> None:
+    target, driver = step["target"], step["after"]
+    system.write("/sys/bus/pci/drivers_probe", target)
+    # The write succeeds where no driver took the device, and where another one had it first (drivers/base/bus.c).
+    if (now := driver_of(system, target)) != driver:
+        raise OSError(
+            errno.EIO,
+            f"the kernel left it with {now or 'no driver'}; its log (dmesg) may say why {driver} refused it",
+        )
+
+
+def _undo_bind(system: System, step: Step) -> None:
+    wait_until_free(system, f"{PCI}/{step['target']}")
+    system.write(f"{PCI}/{step['target']}/driver/unbind", step["target"])
+
+
+def _attribute(name: str) -> Callable[[System, Step], object]:
+    return lambda system, step: system.read(f"{PCI}/{step['target']}/{name}")
+
+
+def _writer(name: str, key: str) -> Callable[[System, Step], None]:
+    return lambda system, step: system.write(f"{PCI}/{step['target']}/{name}", step[key])
+
+
+def _undo_numvfs(system: System, step: Step) -> None:
+    device = f"{PCI}/{step['target']}"
+    for name in system.names(device):
+        # Taking away a function that somebody has open would wait for him.
+        if name.startswith("virtfn") and (system.link(f"{device}/{name}/driver") or "").startswith("vfio"):
+            wait_until_free(system, f"{PCI}/{system.link(f'{device}/{name}')}")
+    system.write(f"{device}/sriov_numvfs", step["before"])
+
+
+def mdev_type(system: System, uuid: str) -> str | None:
+    """The type of an mdev that exists."""
+    return system.link(f"{MDEV}/{uuid}/mdev_type")
+
+
+def _do_mdev(system: System, step: Step) -> None:
+    system.write(f"{MDEV_PARENTS}/{step['parent']}/mdev_supported_types/{step['after']}/create", step["target"])
+
+
+def _undo_mdev(system: System, step: Step) -> None:
+    wait_until_free(system, f"{MDEV}/{step['target']}")
+    system.write(f"{MDEV}/{step['target']}/remove", "1")
+
+
+def _module_state(system: System, step: Step) -> object:
+    return "loaded" if any(loaded(system, name) for name in step["modules"]) else None
+
+
+def _do_module(system: System, step: Step) -> None:
+    system.load_module(step["target"], step["parameters"])
+    if not loaded(system, normal(step["target"])):
+        raise OSError(errno.EIO, "modprobe says that it is loaded, but /sys/module does not show it")
+
+
+def _undo_module(system: System, step: Step) -> None:
+    for name in reversed(step["modules"]):
+        unload(system, name)
+
+
+def _undo_parameter(system: System, step: Step) -> None:
+    system.write(step["target"], step["before"])
+
+
+_OF_PCI = ("unbind", "driver_override", "bind", "sriov_drivers_autoprobe", "sriov_numvfs")
+
+# kind: state now, do, undo
+_KINDS: dict[str, tuple[Callable[[System, Step], Any], Callable[[System, Step], None], Callable[[System, Step], None]]]
+_KINDS = {
+    "unbind": (lambda system, step: driver_of(system, step["target"]), _do_unbind, _undo_unbind),
+    "driver_override": (lambda system, step: override_of(system, step["target"]), _do_override, _undo_override),
+    "bind": (lambda system, step: driver_of(system, step["target"]), _do_bind, _undo_bind),
+    "sriov_drivers_autoprobe": (
+        _attribute("sriov_drivers_autoprobe"),
+        _writer("sriov_drivers_autoprobe", "after"),
+        _writer("sriov_drivers_autoprobe", "before"),
+    ),
+    "sriov_numvfs": (_attribute("sriov_numvfs"), _writer("sriov_numvfs", "after"), _undo_numvfs),
+    "mdev-create": (lambda system, step: mdev_type(system, step["target"]), _do_mdev, _undo_mdev),
+    "module-load": (_module_state, _do_module, _undo_module),
+    "parameter": (
+        lambda system, step: system.read(step["target"]),
+        lambda system, step: system.write(step["target"], step["after"]),
+        _undo_parameter,
+    ),
+}
