@@ -65,6 +65,7 @@ async def judge(context: Context, options: Options) -> Finding:
         facts={
             "expected": list(expected),
             "messages": len(ring),
+            "about": _about(messages, context),
             "splats": ["\n".join(splat.lines) for splat in log.splats],
             "quirks": quirks,
         },
@@ -74,3 +75,10 @@ async def judge(context: Context, options: Options) -> Finding:
 def _found(pattern: str, messages: list[str], context: Context) -> str | None:
     compiled = re.compile(filled_in(pattern, context.device, pattern=True))
     return next((message for message in messages if compiled.search(message)), None)
+
+
+def _about(messages: list[str], context: Context) -> list[str]:
+    """The messages that name the device, each once."""
+    if context.device is None:
+        return []
+    return [message for message in dict.fromkeys(messages) if context.device.address in message]

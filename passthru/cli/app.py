@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from passthru.cli import cache, doctor, fetch, qemu, rig, run, scenarios, serve, shell, trace
+from passthru.cli import bind, cache, doctor, fetch, mdev, qemu, recover, rig, run, scenarios, serve, shell, trace
 
 app = typer.Typer(
     name="passthru",
@@ -26,6 +26,10 @@ app.command("doctor")(doctor.doctor)
 app.command("trace")(trace.trace)
 app.command("fetch")(fetch.fetch)
 app.command("serve")(serve.serve)
+app.command("bind")(bind.bind)
+app.command("unbind")(bind.unbind)
+app.command("recover")(recover.recover)
+app.add_typer(mdev.app, name="mdev")
 app.add_typer(rig.app, name="rig")
 app.add_typer(qemu.app, name="qemu")
 app.add_typer(cache.app, name="cache")

@@ -20,12 +20,15 @@ def doctor(
     """Say what this machine can run and what each missing thing would take; exit code 125 if something is missing."""
     from passthru.image.store import Store
     from passthru.report.table import table
-    from passthru.run.doctor import State, examine
+    from passthru.run.diagnosis import State
+    from passthru.run.doctor import examine
     from passthru.run.outcome import ExitCode
+    from passthru.run.signals import interruptible
     from passthru.run.what import the_request
 
     asked = the_request(scenario, overrides(set_, qemu, kernel, accel)).scenario if scenario else None
-    found = list(examine(Store(), asked))
+    with interruptible():
+        found = list(examine(Store(), asked))
     rows = []
     for diagnosis in found:
         rows.append((diagnosis.state.value, diagnosis.what, diagnosis.text))

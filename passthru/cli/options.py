@@ -17,7 +17,7 @@ QemuChoice = Annotated[
 ]
 KernelChoice = Annotated[
     str | None,
-    typer.Option("--kernel", metavar="KERNEL", help="debian:SUITE[/cloud], a bzImage, or a kernel build tree."),
+    typer.Option("--kernel", metavar="KERNEL", help="debian:SUITE[/cloud], own, a bzImage, or a build tree."),
 ]
 AccelChoice = Annotated[str | None, typer.Option("--accel", metavar="ACCEL", help="auto, kvm or tcg.")]
 RunsDirectory = Annotated[

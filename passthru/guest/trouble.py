@@ -34,7 +34,12 @@ class Troubles:
 
     def when_first(self, then: Callable[[GuestTrouble], None]) -> None:
         """Call ``then`` with the first trouble, when it is declared (soon, if it is already)."""
-        self._first.add_done_callback(lambda first: first.cancelled() or then(first.result()))
+
+        def tell(first: asyncio.Future[GuestTrouble]) -> None:
+            if not first.cancelled():
+                then(first.result())
+
+        self._first.add_done_callback(tell)
 
     def check(self) -> None:
         """Raise the first trouble, if there is any."""

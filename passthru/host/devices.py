@@ -207,9 +207,18 @@ async def unbind(host: Host, device: str) -> Unbound:
     return Unbound(**_tuples(await host.ask("unbind", f"to unbind {device}", host=device)))
 
 
-async def create_mdev(host: Host, parent: str, kind: str, uuid: str | None = None) -> str:
-    """Make an mdev that stays; returns its UUID."""
-    answer = await host.ask("mdev-create", f"to create an mdev of {parent}", parent=parent, type=kind, uuid=uuid)
+async def create_mdev(
+    host: Host, parent: str, kind: str, uuid: str | None = None, attributes: Sequence[tuple[str, str]] = ()
+) -> str:
+    """Make an mdev that stays, and write ``attributes`` (name, value) into its files in sysfs; returns its UUID."""
+    answer = await host.ask(
+        "mdev-create",
+        f"to create an mdev of {parent}",
+        parent=parent,
+        type=kind,
+        uuid=uuid,
+        attributes=[list(attribute) for attribute in attributes],
+    )
     return str(answer["uuid"])
 
 

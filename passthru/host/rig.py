@@ -92,7 +92,8 @@ class Rig:
         self._leaving = False
         self._gone = asyncio.Event()
         lines = {port: qemu.streams[stream] for port, stream in spec.lines.items()}
-        self.host = WorkerHost(deadline, tell, InRig(ByLines(lines), spec.files, spec.python, spec.code))
+        self._wiring = ByLines(lines)
+        self.host = WorkerHost(deadline, tell, InRig(self._wiring, spec.files, spec.python, spec.code))
         self.console.listen(self.kernel_log.feed)
         self.console.ended.add_done_callback(lambda _: self.kernel_log.finish())
         self.kernel_log.on_splat(self._splat)
@@ -127,11 +128,13 @@ class Rig:
                 self._tell(Note(f"the rig's worker left something behind: {failure}"))
         self._leaving = True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close all streams."""
         self._leaving = True
         self._connection.close()
+        self.host.lose(WorkerLost("the rig has ended"))
         self.host.close_streams()
+        await self._wiring.finished()
         self.console.close()
         self.kernel_log.finish()
 
@@ -203,7 +206,7 @@ async def open_rig(
         qemu = await local.start(spec.child)
         stack.push_async_callback(_kill, qemu)
         rig = Rig(spec, qemu, deadline, tell)
-        stack.callback(rig.close)
+        stack.push_async_callback(rig.close)
         if recording is not None:
             rig.console.listen(recording.write)
         await rig.greet(deadline)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from passthru.errors import PassthruError, Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from passthru.host.host import ChildSpec
 
@@ -89,6 +89,11 @@ class ByLines:
         """``lines`` maps the names of ports to our ends; the caller closes them, after this has been left alone."""
         self._lines = lines
         self._lent: set[str] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def finished(self) -> None:
+        """Wait until what ended children said last has been given; whoever does not read it must have closed it."""
+        await asyncio.gather(*self._endings)
 
     def wires(self, spec: ChildSpec) -> Wires:
         """Those for a child to be started. Raises Unusable where there are not enough lines."""
@@ -101,11 +106,18 @@ class ByLines:
             )
         names = free[: len(wanted)]
         self._lent.update(names)
-        return _Lines(spec, {name: self._lines[name] for name in names}, self._lent)
+        return _Lines(spec, {name: self._lines[name] for name in names}, self._lent, self._endings)
 
 
 class _Lines:
-    def __init__(self, spec: ChildSpec, lines: Mapping[str, socket.socket], lent: set[str]) -> None:
+    def __init__(
+        self,
+        spec: ChildSpec,
+        lines: Mapping[str, socket.socket],
+        lent: set[str],
+        endings: set[asyncio.Task[None]],
+    ) -> None:
+        self._endings = endings
         self._spec = spec
         self._lines = lines
         self._lent = lent
@@ -135,11 +147,14 @@ class _Lines:
                 file.write(data.encode("latin-1"))
 
     def ended(self) -> None:
-        lent, self._carriers = self._carriers, []
-        if not lent:
-            self._lent.difference_update(self._lines)
-        for name, carrier in zip(self._lines, lent, strict=False):
-            carrier.end(lambda name=name: self._lent.discard(name))  # type: ignore[misc]
+        carriers, self._carriers = self._carriers, []
+        task = asyncio.get_running_loop().create_task(self._finish(carriers))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def _finish(self, carriers: list[_Carrier]) -> None:
+        await asyncio.gather(*(carrier.finish() for carrier in carriers))
+        self._lent.difference_update(self._lines)
 
 
 class _Carrier:
@@ -151,15 +166,9 @@ class _Carrier:
         self._rest = b""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._carry_out()), loop.create_task(self._carry_in())]
-        self._ending: asyncio.Task[None] | None = None
 
-    def end(self, then: Callable[[], None]) -> None:
-        """Give what has come, and the end after it; ``then`` the line is free."""
-        if self._ending is None:
-            self._ending = asyncio.get_running_loop().create_task(self._finish())
-            self._ending.add_done_callback(lambda _: then())
-
-    async def _finish(self) -> None:
+    async def finish(self) -> None:
+        """Give what has come, and the end after it; then the line is free."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -19,12 +19,12 @@ from passthru.image.debian import packages_root, pins_of
 from passthru.image.kbuild.private_root import PrivateRoot, write_script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from passthru.events import Tell
     from passthru.image.cpio import Node
-    from passthru.image.store import Entry, Key, Store
+    from passthru.image.store import Build, Entry, Key, Store
 
 KIND = "block"
 FILE = "image.erofs"
@@ -59,7 +59,7 @@ def tools(store: Store, tell: Tell, *, pin: Mapping[str, Any] | None = None, upd
 
 def block_image(
     key: Key,
-    fill: Callable[[Path], Mapping[str, object] | None],
+    fill: Build,
     made_by: Entry,
     store: Store,
     tell: Tell,

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A kernel as QEMU starts it without the step that unpacks it, which takes seconds on an emulated processor.
 
-A bzImage is a packed ELF kernel behind a small program that unpacks and moves it. QEMU starts the ELF kernel itself where
-that has a PVH entry (CONFIG_PVH): Debian's 6.1 begins 2.2 s earlier under TCG. It is the very same kernel, at its
+A bzImage is a packed ELF kernel behind a small program that unpacks and moves it. QEMU starts the ELF kernel itself
+where that has a PVH entry (CONFIG_PVH): Debian's 6.1 begins 2.2 s earlier under TCG. It is the very same kernel, at its
 default address. Source: Documentation/arch/x86/boot.rst (payload_offset), include/xen/interface/elfnote.h.
 """
 
 from __future__ import annotations
 
 import re
-import struct
 from typing import TYPE_CHECKING
 
-from passthru.errors import Unusable
-from passthru.image.unpacking import decompress
+from passthru.image.bzimage import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 _BUILDER = "2"
 _FILE = "vmlinux"
-_GZIP = b"\x1f\x8b"
 
 # A note of the owner "Xen" and the type 18, XEN_ELFNOTE_PHYS32_ENTRY, with an address of 4 or 8 bytes.
 _ENTRY_NOTE = re.compile(rb"\x04\0\0\0[\x04\x08]\0\0\0\x12\0\0\0Xen\0")
@@ -50,16 +47,5 @@ def direct_image(kernel: Kernel, store: Store, tell: Tell) -> Path:
 
 def _unpacked(data: bytes) -> bytes | None:
     """The ELF kernel in a bzImage; None if it has no PVH entry, or is packed in a way that cannot be read here."""
-    if data[0x202:0x206] != b"HdrS" or len(data) < 0x250:
-        return None
-    sectors = data[0x1F1] or 4
-    offset, length = struct.unpack_from("<II", data, 0x248)
-    start = (sectors + 1) * 512 + offset
-    payload = data[start : start + length]
-    if not payload.startswith(_GZIP):
-        payload = payload[:-4]  # the unpacked size, appended: lz4 takes it for a block
-    try:
-        plain = decompress(payload, "the kernel's payload")
-    except Unusable:
-        return None
+    plain = unpacked(data) or b""
     return plain if plain.startswith(b"\x7fELF") and _ENTRY_NOTE.search(plain) else None

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import re
-import struct
 from typing import TYPE_CHECKING
 
 from passthru.errors import Unusable, UserMistake
+from passthru.image.bzimage import unpacked
 from passthru.image.unpacking import decompress
 
 if TYPE_CHECKING:
@@ -49,15 +49,9 @@ def unmet(fragment: Mapping[str, str], config: Mapping[str, str]) -> list[str]:
 
 def embedded_config(data: bytes) -> bytes | None:
     """The configuration inside a bzImage built with CONFIG_IKCONFIG (kernel/configs.c), None if there is none."""
-    plain = data
-    if data[0x202:0x206] == b"HdrS" and len(data) > 0x250:
-        sectors = data[0x1F1] or 4
-        offset, length = struct.unpack_from("<II", data, 0x248)
-        start = (sectors + 1) * 512 + offset
-        try:
-            plain = decompress(data[start : start + length], "the kernel's payload")
-        except Unusable:
-            return None
+    plain = unpacked(data) if data[0x202:0x206] == b"HdrS" else data
+    if plain is None:
+        return None
     begin = plain.find(b"IKCFG_ST")
     end = plain.find(b"IKCFG_ED", begin)
     if begin < 0 or end < 0:

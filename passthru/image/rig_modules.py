@@ -67,8 +67,8 @@ class Wanted:
 def wanted(kernel: Kernel, names: Sequence[str], store: Store, tell: Tell, *, update: bool = False) -> Wanted:
     """What a rig of ``kernel`` that is asked for the modules ``names`` gets.
 
-    A name with a slash is a directory: of sources (a Kbuild) that are built for this kernel, or of .ko files. Those that
-    cannot be built for this kernel are ``missing``. Raises Unusable: the kernel cannot run a rig; UserMistake: no such
+    A name with a slash is a directory: of sources (a Kbuild) that are built for this kernel, or of .ko files. What
+    cannot be built for this kernel is ``missing``. Raises Unusable: the kernel cannot run a rig; UserMistake: no such
     directory.
     """
     _demand(kernel)
@@ -112,9 +112,7 @@ def _demand(kernel: Kernel) -> None:
 def _ready_made(home: Path, kernel: Kernel) -> dict[str, Path]:
     """The .ko files in a directory of the user's, name -> file; none where it holds sources."""
     if not home.is_dir():
-        raise UserMistake(
-            f"host.modules names {home}, which is no directory; name one with .ko files, or with a Kbuild"
-        )
+        raise UserMistake(f"host.modules names {home}, which is no directory; name one with .ko files or a Kbuild")
     if (home / "Kbuild").is_file() or (home / "Makefile").is_file():
         return {}
     found = {plain_name(path.stem): path.absolute() for path in sorted(home.glob("*.ko"))}

@@ -16,6 +16,14 @@ from passthru.image.command import CommandFailed, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class _Reader(Protocol):
+        """One of the standard library's decompressors."""
+
+        @property
+        def eof(self) -> bool: ...
+        def decompress(self, data: bytes, /) -> bytes: ...
 
 _SECONDS = 60.0
 _TOOLS = {"zstd": (b"\x28\xb5\x2f\xfd", ["zstd", "-dcqf"]), "lz4": (b"\x02\x21\x4c\x18", ["lz4", "-dcqf"])}
@@ -31,7 +39,7 @@ def decompress(data: bytes, what: str) -> bytes:
         b"\x1f\x8b": _gunzip,
         b"\xfd7zXZ\x00": _unxz,
         b"\x5d\x00\x00": _unxz,
-        b"BZh": lambda packed: bz2.BZ2Decompressor().decompress(packed),
+        b"BZh": lambda packed: _whole(bz2.BZ2Decompressor(), packed),
     }
     try:
         for magic, reader in own.items():
@@ -46,11 +54,19 @@ def decompress(data: bytes, what: str) -> bytes:
 
 
 def _gunzip(data: bytes) -> bytes:
-    return zlib.decompressobj(wbits=31).decompress(data)  # what follows it is no matter
+    return _whole(zlib.decompressobj(wbits=31), data)
 
 
 def _unxz(data: bytes) -> bytes:
-    return lzma.LZMADecompressor().decompress(data)
+    return _whole(lzma.LZMADecompressor(), data)
+
+
+def _whole(reader: _Reader, data: bytes) -> bytes:
+    """What ``reader`` makes of ``data``, whatever follows it there. Raises EOFError where it is cut short."""
+    plain = reader.decompress(data)
+    if not reader.eof:
+        raise EOFError("it ends too early")
+    return plain
 
 
 def _by_tool(tool: str, argv: list[str], data: bytes, what: str) -> bytes:

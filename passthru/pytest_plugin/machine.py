@@ -71,7 +71,7 @@ class Machine:
         self.scenario: Scenario = plan.scenario
         self.directory: Path = record.directory
         """The run directory."""
-        self.devices: Mapping[str, AssignedDevice] = assigned_devices(plan)
+        self.devices: Mapping[str, AssignedDevice] = assigned_devices(plan, stage.up)
         """The devices as the guest sees them, by id: address, model, options."""
         self.record = record
         self.judgements: list[Judgement] = []
@@ -156,6 +156,8 @@ class Machine:
             judgements=self.judgements,
             machine=self.stage.machine,
             missing=self.plan.image.missing,
+            host=self.stage.programs,
+            outside=self.stage.up.lines,
         )
         await judging.all()
         return self.judgements[-1].finding

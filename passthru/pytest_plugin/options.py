@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _TEXTS = {
     "qemu": ("QEMU", "for all guests: a binary's path, debian:SUITE, or auto"),
-    "kernel": ("KERNEL", "for all guests: debian:SUITE[/cloud], a bzImage, or a kernel build tree"),
+    "kernel": ("KERNEL", "for all guests: debian:SUITE[/cloud], own, a bzImage, or a build tree"),
     "accel": ("ACCEL", "for all guests: auto, kvm or tcg"),
     "runs": ("DIR", "where run directories are made (default: $PASSTHRU_RUNS, or runs/ in pytest's root directory)"),
 }

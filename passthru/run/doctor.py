@@ -7,8 +7,6 @@ import contextlib
 import os
 import shutil
 import sys
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,51 +14,50 @@ from passthru.errors import PassthruError
 from passthru.events import tell_nobody
 from passthru.image import kernel as kernels
 from passthru.image.debian.mirrors import mirrors
+from passthru.image.own import provide as own
 from passthru.qemu import find as qemus
+from passthru.qemu.rig import qemu_needs
+from passthru.run.diagnosis import Diagnosis, State
+from passthru.run.doctor_devices import examine_devices
+from passthru.run.doctor_rig import examine_rig
 from passthru.run.plan import QEMU_DEVICES
+from passthru.scenario.hosts import RigHost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
+    from passthru.image.kernel import Kernel
     from passthru.image.store import Store
     from passthru.scenario.models import Scenario
 
 FETCH_BYTES = 400_000_000
 """What a first run takes in the cache, lists and downloads included, with something to spare."""
 
-
-class State(Enum):
-    """How something stands."""
-
-    READY = "ready"
-    LATER = "later"
-    """Not here, and got by itself when it is needed."""
-    SLOWER = "slower"
-    """Not here; runs work without it."""
-    MISSING = "missing"
-    """Not here, and nothing runs without it."""
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """One thing that runs need: how it stands, in a sentence, and what to do where it does not."""
-
-    what: str
-    state: State
-    text: str
-    remedy: str = ""
+DEBIAN = "debian:"
 
 
 def examine(store: Store, scenario: Scenario | None = None) -> Iterator[Diagnosis]:
-    """What this machine can run; of ``scenario``, or in general."""
+    """What this machine can run; of ``scenario``, or in general. Raises KeyboardInterrupt."""
     yield _python()
     yield _cache(store)
     yield _packages()
     yield from _qemu(store, scenario)
     if scenario:
-        yield _kernel(store, scenario)
+        yield _kernel(store, scenario.guest.kernel, scenario.guest.kernel_config, "kernel")[0]
+        if isinstance(scenario.host, RigHost):
+            yield from _rig(store, scenario.host)
     yield _kvm()
     yield _processors()
+    yield from examine_devices(scenario)
+
+
+def _rig(store: Store, host: RigHost) -> Iterator[Diagnosis]:
+    """What the emulated host takes besides the QEMU that runs in it."""
+    needs = qemu_needs(host.iommu, host.pieces)
+    yield _one_qemu(store, host.emulator, needs, "emulator", "what emulates the rig")
+    diagnosis, kernel = _kernel(store, host.kernel, (), "rig's kernel")
+    yield diagnosis
+    yield from examine_rig(store, host, kernel)
 
 
 def _python() -> Diagnosis:
@@ -68,9 +65,7 @@ def _python() -> Diagnosis:
 
 
 def _cache(store: Store) -> Diagnosis:
-    place = store.root
-    while not place.exists():
-        place = place.parent
+    place = _existing(store.root)
     if not place.is_dir() or not os.access(place, os.W_OK):
         remedy = "set PASSTHRU_CACHE to a directory that can be written"
         return Diagnosis("cache", State.MISSING, f"{store.root} cannot be written", remedy)
@@ -79,6 +74,13 @@ def _cache(store: Store) -> Diagnosis:
         text = f"{store.root} has {free / 1e6:.0f} MB left, and a first run takes {FETCH_BYTES / 1e6:.0f} MB"
         return Diagnosis("cache", State.MISSING, text, "free some space, or set PASSTHRU_CACHE to another disk")
     return Diagnosis("cache", State.READY, f"{store.root}, {free / 1e9:.1f} GB free")
+
+
+def _existing(place: Path) -> Path:
+    """What there is of a path."""
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def _packages() -> Diagnosis:
@@ -91,41 +93,66 @@ def _packages() -> Diagnosis:
 
 def _qemu(store: Store, scenario: Scenario | None) -> Iterator[Diagnosis]:
     buses = {device.bus for device in scenario.device.values()} if scenario else set(QEMU_DEVICES)
-    wanted = scenario.guest.qemu if scenario else qemus.AUTO
-    if wanted != qemus.AUTO and not wanted.startswith("debian:"):
-        needs = sorted({QEMU_DEVICES[bus] for bus in buses})
-        try:
-            found = qemus.find(wanted, needs, store, tell_nobody)
-        except PassthruError as error:
-            yield Diagnosis("qemu", State.MISSING, str(error))
-        else:
-            yield Diagnosis("qemu", State.READY, found.title)
+    wanted = scenario.guest_qemu if scenario else qemus.AUTO
+    if wanted != qemus.AUTO and not wanted.startswith(DEBIAN):
+        yield _one_qemu(store, wanted, {QEMU_DEVICES[bus] for bus in buses}, "qemu", "")
         return
-    known = [entry.qemu for entry in qemus.list_all(store, arch="x86_64") if entry.qemu]
     for bus in sorted(buses):
-        device = QEMU_DEVICES[bus]
-        fit = next((qemu for qemu in known if device in qemu.devices), None)
-        if fit:
-            yield Diagnosis(f"bus {bus}", State.READY, f"{fit.title} has {device}")
-        else:
-            others = ", ".join(qemu.title for qemu in known) or "none"
-            remedy = "the first run fetches one (40 MB); `passthru fetch` does so now"
-            yield Diagnosis(f"bus {bus}", State.LATER, f"no QEMU here has {device} (here: {others})", remedy)
+        yield _one_qemu(store, wanted, {QEMU_DEVICES[bus]}, f"bus {bus}", QEMU_DEVICES[bus])
 
 
-def _kernel(store: Store, scenario: Scenario) -> Diagnosis:
-    guest = scenario.guest
-    if guest.kernel.startswith("debian:"):
-        suite = guest.kernel.removeprefix("debian:").partition("/")[0]
-        package = "linux-image-cloud" if guest.kernel.endswith("/cloud") else "linux-image-amd64"
-        if not any(suite in alias["name"] and package in alias["name"] for alias in store.aliases()):
-            remedy = "the first run fetches it (about 40 MB); `passthru fetch` does so now"
-            return Diagnosis("kernel", State.LATER, f"{guest.kernel} was not fetched yet", remedy)
+def _one_qemu(store: Store, spec: str, needs: Collection[str], what: str, purpose: str) -> Diagnosis:
+    """A QEMU that has all of ``needs``, in words ``purpose``: here, or to be fetched."""
+    if spec != qemus.AUTO and not spec.startswith(DEBIAN):
+        try:
+            return Diagnosis(what, State.READY, qemus.find(spec, needs, store, tell_nobody).title)
+        except PassthruError as error:
+            return Diagnosis(what, State.MISSING, str(error))
+    entries = qemus.list_all(store, arch="x86_64")
+    known = [entry.qemu for entry in entries if entry.qemu and spec in (qemus.AUTO, entry.source)]
+    fit = next((qemu for qemu in known if not qemu.missing(needs)), None)
+    if fit:
+        return Diagnosis(what, State.READY, f"{fit.title} has {purpose}")
+    others = ", ".join(qemu.title for qemu in known) or "none"
+    if known and spec != qemus.AUTO:
+        remedy = f"take another one than {spec}, or auto"
+        return Diagnosis(what, State.MISSING, f"{others} has no {', no '.join(known[0].missing(needs))}", remedy)
+    remedy = "the first run fetches one (40 MB); `passthru fetch` does so now"
+    return Diagnosis(what, State.LATER, f"no QEMU here has {purpose} (here: {others})", remedy)
+
+
+def _kernel(store: Store, spec: str, needs: Sequence[str], what: str) -> tuple[Diagnosis, Kernel | None]:
+    """The kernel ``spec`` of the guest, or of the rig (``what``), and the kernel itself where it is here."""
     try:
-        kernel = kernels.resolve(guest.kernel, store, tell_nobody, guest.kernel_config)
+        later = _not_built(store, what) if spec == own.SPEC else _not_fetched(store, spec, what)
+        if later:
+            return later, None
+        kernel = kernels.resolve(spec, store, tell_nobody, needs)
     except PassthruError as error:
-        return Diagnosis("kernel", State.MISSING, str(error))
-    return Diagnosis("kernel", State.READY, f"{kernel.release} ({guest.kernel})")
+        return Diagnosis(what, State.MISSING, str(error)), None
+    return Diagnosis(what, State.READY, f"{kernel.release} ({spec})"), kernel
+
+
+def _not_fetched(store: Store, spec: str, what: str) -> Diagnosis | None:
+    if not spec.startswith("debian:"):
+        return None
+    suite = spec.removeprefix("debian:").partition("/")[0]
+    package = "linux-image-cloud" if spec.endswith("/cloud") else "linux-image-amd64"
+    if any(suite in alias["name"] and package in alias["name"] for alias in store.aliases()):
+        return None
+    remedy = "the first run fetches it (about 40 MB); `passthru fetch` does so now"
+    return Diagnosis(what, State.LATER, f"{spec} was not fetched yet", remedy)
+
+
+def _not_built(store: Store, what: str) -> Diagnosis | None:
+    if own.built("amd64", store):
+        return None
+    free = shutil.disk_usage(_existing(store.root)).free
+    if free < own.BUILD_BYTES:
+        text = f"to build it takes {own.BUILD_BYTES / 1e9:.1f} GB, and {store.root} has {free / 1e9:.1f} GB left"
+        return Diagnosis(what, State.MISSING, text, "free some space, or set PASSTHRU_CACHE to another disk")
+    remedy = f"the first run builds it, in about {own.minutes('amd64')} minutes; `passthru fetch` does so now"
+    return Diagnosis(what, State.LATER, "the own kernel was not built yet", remedy)
 
 
 def _kvm() -> Diagnosis:

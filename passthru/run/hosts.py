@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from passthru.events import Note
 from passthru.host import open_local_host
-from passthru.host.devices import MdevAssignment, PciAssignment, preflight, prepare
+from passthru.host.devices import preflight, prepare
 from passthru.host.rig import open_rig
+from passthru.run.assignments import assignments
 from passthru.run.events import DevicePrepared
 from passthru.run.host_hand import facts_of
 from passthru.run.outside import SocketLine
-from passthru.scenario.passed_through import MdevDevice, PciDevice
+from passthru.run.preflight import MEBIBYTE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -22,13 +23,11 @@ if TYPE_CHECKING:
     from passthru.deadline import Deadline
     from passthru.events import Tell
     from passthru.host import Host
-    from passthru.host.devices import Assignment, Prepared
+    from passthru.host.devices import Prepared
     from passthru.host.rig import Rig
     from passthru.run.directory import RunDirectory
     from passthru.run.plan import Plan
-    from passthru.scenario.passed_through import PassedThrough
 
-MEBIBYTE = 1 << 20
 T = TypeVar("T")
 
 
@@ -75,14 +74,14 @@ async def prepare_devices(plan: Plan, up: HostUp, tell: Tell) -> dict[str, Prepa
     Raises UserMistake for what the scenario names wrongly, Unusable for what this host cannot do, MissingCapability,
     GuestTrouble where the host dies of it.
     """
-    assignments = [_assignment(name, device, plan) for name, device in plan.scenario.passed_through.items()]
-    if not assignments:
+    wanted = assignments(plan.scenario, plan.rig.addresses if plan.rig else {})
+    if not wanted:
         return {}
     memory = plan.scenario.guest.memory * MEBIBYTE
-    found = await _guarded(up, preflight(up.host, assignments, memory, plan.scenario.host.kind))
+    found = await _guarded(up, preflight(up.host, wanted, memory, plan.scenario.host.kind))
     found.raise_if_blocked()
     prepared = {}
-    for assignment in assignments:
+    for assignment in wanted:
         made = await _guarded(up, prepare(up.host, assignment))
         prepared[assignment.name] = made
         tell(DevicePrepared(made.name, made.address, made.group, made.devices))
@@ -94,15 +93,3 @@ async def prepare_devices(plan: Plan, up: HostUp, tell: Tell) -> dict[str, Prepa
 async def _guarded(up: HostUp, work: Coroutine[Any, Any, T]) -> T:
     """The result of ``work``, or what befell the rig meanwhile."""
     return await (up.rig.troubles.guard(work) if up.rig else work)
-
-
-def _assignment(name: str, device: PassedThrough, plan: Plan) -> Assignment:
-    match device:
-        case PciDevice():
-            host = plan.rig.addresses[device.hardware] if plan.rig and device.hardware else device.host
-            return PciAssignment(name, host, vf=device.vf, vfs=device.vfs, container=device.container)
-        case MdevDevice():
-            return MdevAssignment(
-                name, device.parent, device.type, uuid=device.uuid or None, container=device.container
-            )
-    raise TypeError(f"a device of the bus {device.bus} is none of the host's kernel")

@@ -14,7 +14,6 @@ from passthru.run.assembly import assigned_devices
 from passthru.run.booted import booted, phase, prepare
 from passthru.run.events import CheckEnded, RunEnded, RunStarted
 from passthru.run.handover import hand_over, keep
-from passthru.run.host_hand import HostPrograms
 from passthru.run.judging import Judging
 from passthru.run.outcome import Judgement, Outcome, blame
 
@@ -110,7 +109,7 @@ class OneRun:
             judgements=self._judgements,
             machine=stage.machine,
             missing=plan.image.missing,
-            host=HostPrograms(stage.host, self._directory.path, stage.up.facts),
+            host=stage.programs,
             outside=stage.up.lines,
         )
         with phase("checks", "running the checks", self._tell):
@@ -139,6 +138,7 @@ class OneRun:
         try:
             yield
         except UserMistake:
+            self.interrupted = False  # told by the command itself, once for all runs
             raise
         except GuestTrouble as trouble:
             self._add(blame(trouble, self._scenario.subject))

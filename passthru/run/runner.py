@@ -19,6 +19,7 @@ from passthru.run.events import OfRun
 from passthru.run.handles import Handles
 from passthru.run.one_run import After, OneRun
 from passthru.run.plan import Plan, make_plan
+from passthru.run.preflight import assigns_our_devices, look
 from passthru.run.signals import run_async
 
 if TYPE_CHECKING:
@@ -132,13 +133,17 @@ class Planner:
         return any(known == request for known, _ in self._plans)
 
     def plan(self, request: Request, tell: Tell) -> Plan:
-        """The plan of ``request``; blocks. Raises what make_plan() raises, again for an equal request."""
+        """The plan of ``request``; blocks, and an event loop runs in it. Raises what make_plan() raises, and what this
+        machine's devices would raise in a run, again for an equal request."""
         for known, plan in self._plans:
             if known == request:
                 if isinstance(plan, PassthruError):
                     raise plan
                 return plan
         try:
+            # Nobody waits for a fetch to hear then that this machine cannot; what a rig can is seen when it is up.
+            if assigns_our_devices(request.scenario):
+                run_async(look(request.scenario)).raise_if_blocked()
             made: Plan | PassthruError = make_plan(request, self._store, tell)
         except PassthruError as error:
             made = error

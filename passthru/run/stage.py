@@ -15,6 +15,7 @@ from passthru.qemu import qmp
 from passthru.qemu.argv import AGENT, QMP, SERIAL, SHELL
 from passthru.run.assembly import qemu_child
 from passthru.run.companions import device_servers, end_before, last_words, others
+from passthru.run.host_hand import HostPrograms
 from passthru.run.machine import QemuMachine
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Stage:
     qmp: Qmp
     qemu: Child
     companions: Mapping[str, Child]
+    programs: HostPrograms
+    """The hand on the host that checks are given."""
 
     @property
     def host(self) -> Host:
@@ -103,7 +106,7 @@ async def set_up(
             await asyncio.sleep(2 * LAST_WORDS)
             raise guest.troubles.first or trouble from None
         watch.monitor(monitor)
-        yield Stage(up, guest, monitor, qemu, servers)
+        yield Stage(up, guest, monitor, qemu, servers, HostPrograms(host, directory.path, up.facts))
 
 
 class _Watch:

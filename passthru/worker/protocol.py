@@ -29,13 +29,14 @@ Requests (``do``), their arguments and what the reply holds:
     recover     -> undone, failed, kept: [sentence]   the journals of killed workers of this boot
     bind        host, driver -> address, group, driver, before, devices    by hand: stays until unbind
     unbind      host -> address, driver, undone, kept
-    mdev-create parent, type, uuid | null -> uuid, parent, type            by hand: stays until mdev-remove
+    mdev-create parent, type, uuid | null, maybe attributes: [[name, value]] to write into its files
+                -> uuid, parent, type                                      by hand: stays until mdev-remove
     mdev-remove uuid
     mdev-types  -> parents: [{parent, types: [{type, name, description, device_api, available_instances, devices}]}]
     end         -> failed: [sentence]             kill the children, undo everything; the worker exits after the reply
 
 An assignment is {"name", "bus": "pci", "host", "vf", "vfs", "container"} or {"name", "bus": "mdev", "parent", "type",
-"uuid", "container"}, each maybe with "unsafe": true (interrupts without remapping); host/devices.py says what they mean.
+"uuid", "container"}, each maybe with "unsafe": true (interrupts without remapping); see passthru/host/devices.py.
 
 Events: ``exited`` (child, code or signal, cpu: seconds of user and system time of the child and of those that it waited
 for); ``output`` (child, data: a character a byte); ``gone`` (socket): the processes that were watched there have ended;

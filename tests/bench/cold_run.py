@@ -11,15 +11,22 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from passthru.events import tell_nobody
 from passthru.image.guest import floor_image
 from passthru.image.store import Store
+from passthru.qemu.accelerator import Accelerator, tcg
 from passthru.qemu.argv import command_line
-from passthru.run.plan import Plan, make_plan
+from passthru.run.plan import make_plan
 from passthru.run.what import the_request
 
+if TYPE_CHECKING:
+    from passthru.image.kernel import Kernel
+    from passthru.qemu.binary import Qemu
+
 FIRST_LINE = b"FIRST-LINE"
+TCG = tcg()
 PLAIN = "console=ttyS0 panic=-1"
 
 
@@ -37,7 +44,12 @@ def measure(rounds: int = 7) -> dict[str, float]:
         _run(Path(runs))
         words = command_line(*plan.accelerator.kernel_words)
         turns = [
-            (_bare_boot(plan, floor, PLAIN), _bare_boot(plan, floor, words), _run(Path(runs))) for _ in range(rounds)
+            (
+                bare_boot(plan.qemu, plan.kernel, floor, PLAIN, plan.accelerator),
+                bare_boot(plan.qemu, plan.kernel, floor, words, plan.accelerator),
+                _run(Path(runs)),
+            )
+            for _ in range(rounds)
         ]
     bare = statistics.median(seconds for seconds, _, _ in turns)
     tuned = statistics.median(seconds for _, seconds, _ in turns)
@@ -52,18 +64,18 @@ def measure(rounds: int = 7) -> dict[str, float]:
     }
 
 
-def _bare_boot(plan: Plan, initrd: Path, cmdline: str) -> float:
+def bare_boot(emulator: Qemu, kernel: Kernel, initrd: Path, cmdline: str, accelerator: Accelerator = TCG) -> float:
     """Seconds from starting QEMU to the first line of /init, with nothing but the kernel and a serial line."""
     argv = [
-        *plan.qemu.command,
+        *emulator.command,
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "pc", "-m", "256M"),
-        *plan.accelerator.args,
-        *("-kernel", str(plan.kernel.image), "-initrd", str(initrd), "-append", cmdline),
+        *accelerator.args,
+        *("-kernel", str(kernel.image), "-initrd", str(initrd), "-append", cmdline),
         *("-serial", "stdio"),
     ]
     began = time.monotonic()
     with subprocess.Popen(
-        argv, env={**os.environ, **plan.qemu.env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        argv, env={**os.environ, **emulator.env}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ) as qemu:
         assert qemu.stdout is not None
         for line in qemu.stdout:

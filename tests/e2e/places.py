@@ -96,7 +96,7 @@ def install(venv_directory: Path) -> Path:
     python = str(venv_directory / "bin/python")
     quietly(sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps", str(wheel))
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(venv_directory)}))
-    for package in _dependencies("passthru", set()):
+    for package in dependencies("passthru"):
         for file in package.files or ():
             if ".." not in file.parts:  # its scripts, which stand elsewhere
                 target = packages / file
@@ -105,7 +105,9 @@ def install(venv_directory: Path) -> Path:
     return venv_directory / "bin/passthru"
 
 
-def _dependencies(name: str, seen: set[str]) -> list[Distribution]:
+def dependencies(name: str, seen: set[str] | None = None) -> list[Distribution]:
+    """All that the package ``name`` needs, but for those ``seen``, as they are installed here."""
+    seen = set() if seen is None else seen
     found = []
     for text in distribution(name).requires or ():
         wanted = Requirement(text)
@@ -113,7 +115,7 @@ def _dependencies(name: str, seen: set[str]) -> list[Distribution]:
             continue
         seen.add(wanted.name.lower())
         try:
-            found += [distribution(wanted.name), *_dependencies(wanted.name, seen)]
+            found += [distribution(wanted.name), *dependencies(wanted.name, seen)]
         except PackageNotFoundError as error:
             raise AssertionError(f"{name} needs {text}, which is not installed; make venv") from error
     return found

@@ -44,7 +44,7 @@ def build_modules(
     UserMistake: the recipe is wrong.
     """
     chosen = recipe if isinstance(recipe, ModuleRecipe) else load(recipe)
-    _admit(chosen, kernel)
+    admit(chosen, kernel)
     words = (chosen.name, kernel.release, kernel.arch, chosen.identity, kernel.identity, headers.stamp(kernel))
     found = " ".join(filter(None, words))
     return store.resolve(KIND, found, lambda: _build(chosen, kernel, store, tell, update=update), update=update)
@@ -55,7 +55,8 @@ def built_files(entry: Entry) -> list[Path]:
     return [entry.path / f"{name}.ko" for name in entry.facts["modules"]]
 
 
-def _admit(recipe: ModuleRecipe, kernel: Kernel) -> None:
+def admit(recipe: ModuleRecipe, kernel: Kernel) -> None:
+    """Raise MissingCapability for a kernel that the recipe is not for."""
     if not recipe.good_for(kernel.release):
         raise MissingCapability(
             f"a kernel {recipe.kernels}",

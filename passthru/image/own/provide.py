@@ -57,9 +57,9 @@ def built(arch: str, store: Store) -> Entry | None:
     return store.aliased(KIND, _name(load(arch)))
 
 
-def minutes(recipe: OwnRecipe) -> int:
-    """How long a build takes on this machine, about."""
-    return max(1, round(recipe.seconds / jobs() / 60))
+def minutes(arch: str) -> int:
+    """How long a build takes on this machine, about; see own_kernel() for what is raised."""
+    return max(1, round(load(arch).seconds / jobs() / 60))
 
 
 def _name(recipe: OwnRecipe) -> str:
@@ -108,7 +108,7 @@ def _entry(
     def fill(tree: Path) -> Mapping[str, object]:
         tell(
             Note(
-                f"the own kernel is not in the cache yet: it is built once, in about {minutes(recipe)} minutes on "
+                f"the own kernel is not in the cache yet: it is built once, in about {minutes(recipe.arch)} minutes on "
                 f"{jobs()} processors"
             )
         )

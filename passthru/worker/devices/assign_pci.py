@@ -52,10 +52,12 @@ def trouble(system: System, wanted: Message, memory: int, kind: str, ours: set[s
 
 def host_trouble(system: System, container: str, memory: int, kind: str, *, unsafe: bool) -> Iterator[Blocked]:
     """What stands in the way of any PCI device's assignment on this host."""
-    yield from iommu_trouble(system, kind)
+    without_iommu = list(iommu_trouble(system, kind))
+    yield from without_iommu
     yield from module_trouble(system, needed_modules("pci", container))
     yield from container_trouble(system, container)
-    yield from interrupts_trouble(system, container, unsafe)
+    if not without_iommu:
+        yield from interrupts_trouble(system, container, unsafe)
     yield from memlock_trouble(system, memory)
 
 

@@ -20,6 +20,7 @@ from passthru.worker.devices.ledger import Ledger
 from passthru.worker.devices.loading import load_missing
 from passthru.worker.devices.steps import PCI, StepError, driver_of, override_of, wait_until_free
 from passthru.worker.devices.trouble import mistake, unusable
+from passthru.worker.devices.usage import uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ def bind(system: System, host: str, driver: str) -> Message:
         ):
             raise error
         changes = pci.moves(system, address, group or "")
+    elif before != driver:
+        if not system.exists(f"/sys/bus/pci/drivers/{driver}"):
+            raise mistake(f"the host's kernel has no PCI driver {driver!r} now", "load its module first, by modprobe")
+        if used := uses(system, address):
+            raise mistake(f"{pci.describe(system, address)} is in use by the host: {'; '.join(used)}", "free it first")
     with _kept(system) as kept, _transaction(system) as ledger:
         owner = f"by hand {address}"
         load_missing(ledger, [driver] if driver == pci.VFIO_PCI else [], owner=owner)
@@ -97,13 +103,15 @@ def unbind(system: System, host: str) -> Message:
     }
 
 
-def create_mdev(system: System, parent: str, kind: str, uuid: str | None) -> Message:
-    """Make an mdev that stays. Raises Blocked, StepError."""
+def create_mdev(system: System, parent: str, kind: str, uuid: str | None, attributes: list[tuple[str, str]]) -> Message:
+    """Make an mdev that stays, with ``attributes`` written into its files. Raises Blocked, StepError."""
     parent = mdev.choose_parent(system, parent)
     kind = mdev.choose_type(system, parent, kind)
     uuid = mdev.checked_uuid(uuid)
     with _transaction(system) as ledger:
         mdev.create(ledger, f"by hand {uuid}", parent, kind, uuid)
+        for name, value in attributes:
+            mdev.set_attribute(system, uuid, name, value)
         ledger.drop(lambda step: True)
     return {"uuid": uuid, "parent": parent, "type": kind}
 

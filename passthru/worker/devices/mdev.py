@@ -175,6 +175,17 @@ def create(ledger: Ledger, owner: str, parent: str, kind: str, uuid: str) -> Non
         raise
 
 
+def set_attribute(system: System, uuid: str, name: str, value: str) -> None:
+    """Write one of the files of an mdev, which are its parent's own. Raises StepError."""
+    try:
+        system.write(f"{MDEV}/{uuid}/{name}", value)
+    except OSError as error:
+        raise StepError(
+            f"writing {value!r} to the attribute {name!r} of the mdev {uuid} failed: {error.strerror}",
+            error.errno or 0,
+        ) from error
+
+
 def remove(system: System, uuid: str) -> None:
     """Remove an mdev by hand. Raises Blocked."""
     uuid = checked_uuid(uuid)

@@ -7,7 +7,7 @@ from passthru.worker.devices import assign_pci, by_hand, mdev, preflight, recove
 from passthru.worker.devices.iommu import needed_modules, raise_memlock
 from passthru.worker.devices.ledger import Ledger
 from passthru.worker.devices.loading import load_missing
-from passthru.worker.devices.requests import assignment, assignments, field
+from passthru.worker.devices.requests import assignment, assignments, attributes, field
 from passthru.worker.devices.steps import StepError
 from passthru.worker.devices.trouble import Blocked, mistake
 from passthru.worker.protocol import REQUEST, UNUSABLE, RequestError
@@ -39,6 +39,7 @@ class Operations:
                 field(request, "parent", str),
                 field(request, "type", str),
                 field(request, "uuid", (str, type(None))),
+                attributes(request),
             ),
             "mdev-remove": lambda request: by_hand.remove_mdev(system, field(request, "uuid", str)),
             "mdev-types": lambda request: {"parents": mdev.parents(system)},

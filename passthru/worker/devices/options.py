@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from passthru.worker.devices.system import System
 
-_ROOTS, _BEFORE, _AFTER = "--roots", "--stop-before", "--stop-after"
+_ROOTS, _BEFORE, _AFTER, _WITH = "--roots", "--stop-before", "--stop-after", "--stop-with"
 
 
 def take_options(
@@ -29,7 +29,7 @@ def take_options(
     """
     values = {}
     rest = list(words)
-    for option in (_ROOTS, _BEFORE, _AFTER):
+    for option in (_ROOTS, _BEFORE, _AFTER, _WITH):
         if option in rest:
             at = rest.index(option)
             if len(rest) == at + 1 or (option != _ROOTS and not rest[at + 1].isdecimal()):
@@ -43,18 +43,20 @@ def take_options(
         from passthru.worker.devices.system import System
 
         root = os.path.abspath(values.get(_ROOTS, "/"))  # noqa: PTH100
-        return (make or System)(root, before=_death_at(values.get(_BEFORE)), after=_death_at(values.get(_AFTER)))
+        signum = int(values.get(_WITH, signal.SIGKILL))
+        before, after = (_stop_at(values.get(option), signum) for option in (_BEFORE, _AFTER))
+        return (make or System)(root, before=before, after=after)
 
     return rest, made
 
 
-def _death_at(step: str | None) -> Callable[[int], None] | None:
+def _stop_at(step: str | None, signum: int) -> Callable[[int], None] | None:
     if step is None:
         return None
     last = int(step)
 
-    def die(number: int) -> None:
+    def stop(number: int) -> None:
         if number == last:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signum)
 
-    return die
+    return stop

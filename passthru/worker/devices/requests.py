@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from passthru.worker.protocol import REQUEST, RequestError
+from passthru.worker.protocol import MISTAKE, REQUEST, RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,3 +48,15 @@ def assignment(value: object) -> Message:
 def assignments(request: Message) -> list[Message]:
     """The assignments of a preflight. Raises RequestError."""
     return [assignment(value) for value in field(request, "assignments", list)]
+
+
+def attributes(request: Message) -> list[tuple[str, str]]:
+    """The attributes of an mdev that is to be made, names and values; none by default. Raises RequestError."""
+    pairs = field(request, "attributes", (list, type(None))) or []
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(item, str) for item in pair)):
+            raise RequestError(REQUEST, f"an attribute of an mdev is a name and a value: {pair!r}")
+        name = pair[0]
+        if not name or name.startswith("/") or ".." in name.split("/") or "\0" in "".join(pair):
+            raise RequestError(MISTAKE, f"{name!r} names no attribute of an mdev; it is a file in its directory")
+    return [(name, value) for name, value in pairs]

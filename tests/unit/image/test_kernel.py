@@ -12,7 +12,6 @@ import pytest
 
 from passthru.errors import Unusable, UserMistake
 from passthru.events import Note, tell_nobody
-from passthru.image.kconfig import parse_config
 from passthru.image.kernel import resolve
 from tests.unit.image.made import RELEASE, bzimage
 
@@ -124,8 +123,3 @@ def test_a_spec_that_cannot_be_meant(store: Store, spec: str) -> None:
     """The user wrote something wrong, and nothing is asked of the network."""
     with pytest.raises(UserMistake):
         resolve(spec, store, tell_nobody)
-
-
-def test_a_configuration_s_lines() -> None:
-    """Only what is set counts."""
-    assert parse_config(b"CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=\nXCONFIG_D=y\n") == {"A": "y", "C": ""}

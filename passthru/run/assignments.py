@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The devices of the host's kernel that a scenario assigns, as its worker is asked for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from passthru.host.devices import MdevAssignment, PciAssignment
+from passthru.scenario.passed_through import MdevDevice, PciDevice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from passthru.host.devices import Assignment
+    from passthru.scenario.models import Scenario
+    from passthru.scenario.passed_through import PassedThrough
+
+
+def assignments(scenario: Scenario, hardware: Mapping[str, str]) -> list[Assignment]:
+    """One for each device; ``hardware`` says where each piece of a rig's hardware is, by its name."""
+    return [_assignment(name, device, hardware) for name, device in scenario.passed_through.items()]
+
+
+def _assignment(name: str, device: PassedThrough, hardware: Mapping[str, str]) -> Assignment:
+    match device:
+        case PciDevice():
+            host = hardware[device.hardware] if device.hardware else device.host
+            return PciAssignment(name, host, vf=device.vf, vfs=device.vfs, container=device.container)
+        case MdevDevice():
+            return MdevAssignment(
+                name, device.parent, device.type, uuid=device.uuid or None, container=device.container
+            )
+    raise TypeError(f"a device of the bus {device.bus} is none of the host's kernel")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Scenarios with a rig: the kernel's own VFIO, as a user runs it, and what its death or complaint means."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.harness import lines_until
+from tests.e2e.test_main_job import child_pid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.harness import Command
+
+QUICK = ("--set", "check.loopback.bursts=2")
+
+
+def host_program(tmp_path: Path, script: str) -> tuple[str, ...]:
+    """Options that add the check ``host``, which runs a shell script on the rig."""
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return ("--set", "check.host.use=host-command", "--set", f"check.host.program={program}")
+
+
+def test_the_run_directory_of_a_rig_is_whole_and_runs_again(passthru: Command) -> None:
+    first = passthru("run", "mtty-mdev", *QUICK)
+    assert first.status == 0, first
+    for name in ("rig.log", "rig.cast", "ttyS0.log", "qemu.sh", "lock.json", "qemu.log", "qmp.log"):
+        assert (first.directory / name).stat().st_size > 0, name
+    phases = [event["phase"] for event in first.events("phase-ended")]
+    assert phases == ["prepare", "host", "devices", "attach", "boot", "checks"]
+    assert "Removing from iommu group" in (first.directory / "rig.log").read_text()
+    assert first.events("worker-ended")[0]["failed"] == []
+    again = passthru("run", str(first.directory))
+    assert again.status == 0, again
+    then, now = (json.loads((run.directory / "lock.json").read_text()) for run in (first, again))
+    assert now == then
+    assert now["host"]["kernel"]["release"].startswith("6.1.")
+
+
+@pytest.mark.parametrize("subject", ["device", "host-kernel"])
+def test_a_rig_that_is_killed_is_never_the_subject(passthru: Command, subject: str) -> None:
+    with passthru.start("run", "mtty-mdev", "--set", f'subject=["{subject}"]') as process:
+        lines_until(process, "passed   lspci")
+        os.kill(child_pid(passthru, "rig"), signal.SIGKILL)
+        ended = passthru.ended(process)
+    assert ended.status == 125, ended
+    assert "the rig's QEMU was killed by SIGKILL" in json.dumps(ended.findings())
+    assert passthru.left_running() == []
+
+
+@pytest.mark.parametrize(("subject", "status"), [("host-kernel", 1), ("device", 125)])
+def test_a_panic_of_the_hosts_kernel_counts_for_the_subject(
+    passthru: Command, tmp_path: Path, subject: str, status: int
+) -> None:
+    panic = host_program(tmp_path, "echo c >/proc/sysrq-trigger")
+    ended = passthru("run", "mtty-mdev", *QUICK, *panic, "--set", f'subject=["{subject}"]')
+    assert ended.status == status, ended
+    assert "the host's kernel (the rig's) died: " in json.dumps(ended.findings())
+    assert passthru.left_running() == []
+
+
+@pytest.mark.parametrize(("subject", "status"), [("host-kernel", 1), ("device", 125)])
+def test_a_complaint_of_the_hosts_kernel_counts_for_the_subject(
+    passthru: Command, tmp_path: Path, subject: str, status: int
+) -> None:
+    script = (
+        'for line in "------------[ cut here ]------------" "WARNING: CPU: 0 PID: 1 at drivers/vfio/vfio.c:1 x+0x1/0x2"'
+        ' "---[ end trace 0000000000000000 ]---"; do echo "$line" >/dev/kmsg; done'
+    )
+    ended = passthru("run", "mtty-mdev", *QUICK, *host_program(tmp_path, script), "--set", f'subject=["{subject}"]')
+    assert ended.status == status, ended
+    assert "the host's kernel complained: WARNING: " in json.dumps(ended.findings())
+
+
+@pytest.mark.parametrize("line", ["mtty-mdev:", "host", "devices", "passed"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_signal_at_any_moment_leaves_nothing_of_a_rig(passthru: Command, number: signal.Signals, line: str) -> None:
+    with passthru.start("run", "mtty-mdev") as process:
+        lines_until(process, line)
+        process.send_signal(number)
+        ended = passthru.ended(process)
+    assert ended.status == (-number if number is signal.SIGKILL else 130), ended
+    assert passthru.left_running() == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "status", "told"),
+    [
+        (["device.mtty0.type=mtty-3"], 2, "mtty-3"),
+        (["device.mtty0.parent=mdpy"], 2, "mdpy"),
+        (["device.mtty0.container=iommufd"], 125, "iommufd"),
+        (["host.modules=[]"], 2, "mtty"),
+    ],
+    ids=["type", "parent", "iommufd", "no module"],
+)
+def test_what_the_host_lacks_is_one_sentence(passthru: Command, overrides: list[str], status: int, told: str) -> None:
+    words = [word for override in overrides for word in ("--set", override)]
+    ended = passthru("run", "mtty-mdev", *words)
+    assert ended.status == status, ended
+    assert told in ended.stderr + json.dumps(ended.findings())
+    assert ended.events("device-prepared") == []
+
+
+def test_without_an_iommu_nothing_is_assigned_and_the_fix_is_told(passthru: Command) -> None:
+    ended = passthru("run", "edu", "--set", "host.iommu=none")
+    assert ended.status == 125, ended
+    assert "IOMMU" in json.dumps(ended.findings())
+    assert ended.events("device-prepared") == []
