@@ -11,7 +11,6 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from passthru.check import lspci_listing, setserial
@@ -20,12 +19,13 @@ from passthru.errors import UserMistake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from passthru.check.lspci_listing import Listing
     from passthru.check.setserial import Uart
 
 # Addresses and interrupt numbers, as the guest's kernel assigned them.
-_ASSIGNED = ((re.compile(r"0x[0-9a-f]+"), "0x*"), (re.compile(r"\b(irq|IRQ)( = | |: ?)\d+"), r"\1\2*"))
+_ASSIGNED = ((re.compile(r"(?<!class )0x[0-9a-f]+"), "0x*"), (re.compile(r"\b(irq|IRQ)( = | |: ?)\d+"), r"\1\2*"))
 
 
 @dataclass(frozen=True)

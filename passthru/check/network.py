@@ -33,6 +33,7 @@ _OTHERS = 32
 """Packets that are not ours: neighbours are looked for, by IPv6 too."""
 _MOST_A_PACKET = 16
 _MOST_BESIDES = 64
+_SHOWN = 3
 _HEADERS = 14 + 20 + 8  # Ethernet, IPv4, ICMP
 _SUMMARY = re.compile(r"(?P<sent>\d+) packets transmitted, (?P<received>\d+) packets received(?P<more>[^\n]*)")
 _COUNTERS = ("rx_packets", "tx_packets", "rx_bytes", "tx_bytes", "rx_errors", "tx_errors", "rx_dropped", "tx_dropped")
@@ -56,7 +57,7 @@ class Options(DeviceCheckOptions):
     """The smallest plausible number of interrupts; by default one for each packet."""
     at_most: int | None = Field(default=None, ge=1)
     """The largest plausible number of interrupts; by default 16 for each packet, and 64 for all else."""
-    patience: float = Field(default=15.0, gt=0)
+    patience: float = Field(default=8.0, gt=0)
     """Seconds until the interface is there and has its link (stretched where the guest is emulated)."""
     timeout: float = Field(default=60.0, gt=0)
     """Seconds that the check may take at most (stretched where the guest is emulated)."""
@@ -87,7 +88,9 @@ async def judge(context: Context, options: Options) -> Finding:
 
     try:
         if wrong := await until(missing, context.deadline.narrowed(options.patience)):
-            return Finding(Verdict.FAILED, wrong[0], facts={"interface": seen.name, "mac": seen.mac})
+            said = [line for line in context.guest.kernel_log.lines if device.address in line][-_SHOWN:]
+            details = tuple(f'the guest\'s kernel said "{line}"' for line in said)
+            return Finding(Verdict.FAILED, wrong[0], details, {"interface": seen.name, "mac": seen.mac})
         files = await _exchange(context, options, seen.name)
     except DeadlineExceeded as error:
         return Finding(

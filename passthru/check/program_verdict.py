@@ -78,6 +78,9 @@ def _by_results(form: Format, name: str, output: str, status: int, skips: Collec
         wrong.insert(0, _ended(status))
     elif status != 0 and not wrong:
         wrong.append(f"{_ended(status)}, though none of its tests failed")
+    if wrong and not failed:
+        ended = [] if status <= 0 or _ended(status) in wrong[-1] else [_ended(status)]
+        told = [*ended, *(f"it said last: {line}" for line in output.rstrip().splitlines()[-_SHOWN:]), *told]
     if failed:
         told = [f"{failed[0][0]}: {comment}" for comment in failed[0][1].comments[-_SHOWN:]] + told
     return judged(

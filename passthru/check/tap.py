@@ -139,6 +139,7 @@ class _Level:
     """An open block; ``indent`` is what stands before its lines: spaces, or the ``# `` of a runner among them."""
 
     indent: str
+    name: str = ""
     block: Block = field(default_factory=Block)
 
 
@@ -182,7 +183,11 @@ class _Reader:
         elif _VERSION.fullmatch(text):
             self._at(indent).block.versioned = True
         elif subtest := _SUBTEST.fullmatch(text):
-            self._subtest = subtest["name"]
+            # TAP has this before the block, KTAP in it, after the version.
+            if indent and self._levels[-1].indent == indent:
+                self._levels[-1].name = subtest["name"]
+            else:
+                self._subtest = subtest["name"]
         elif text.startswith("#"):
             self._comments = [*self._comments[1 - _COMMENTS :], text.lstrip("# ").rstrip()]
         elif plan := _PLAN.fullmatch(text):
@@ -220,12 +225,12 @@ class _Reader:
         """The level of a line, which begins here where there is none; deeper ones have ended."""
         self._close(indent)
         if self._levels[-1].indent != indent:
-            self._levels.append(_Level(indent))
+            self._levels.append(_Level(indent, self._subtest))
+            self._subtest = ""
         return self._levels[-1]
 
     def _close(self, indent: str) -> None:
         """End all blocks that are deeper: subtests of a test that has no result itself."""
         while len(self._levels[-1].indent) > len(indent):
-            block = self._levels.pop().block
-            name = self._subtest or "subtests"
-            self._levels[-1].block.orphans.append((name, block))
+            level = self._levels.pop()
+            self._levels[-1].block.orphans.append((level.name or "subtests", level.block))

@@ -15,6 +15,7 @@ from passthru.events import Note
 from passthru.image.debian import packages_root, pins_of
 from passthru.image.kconfig import embedded_config, parse_config
 from passthru.image.own import provide as own
+from passthru.image.own.recipe import SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +70,7 @@ def resolve(
     """
     if spec.startswith("debian:"):
         kernel = _of_debian(spec, store, tell, arch, pin, update)
-    elif spec == own.SPEC:
+    elif spec == SPEC:
         root = own.own_kernel(arch, store, tell, pin=pin, update=update)
         kernel = _of_root(root, spec, arch)
     elif re.match(r"[a-z]+:", spec) and not Path(spec).exists():

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         def eof(self) -> bool: ...
         def decompress(self, data: bytes, /) -> bytes: ...
 
+
 _SECONDS = 60.0
 _TOOLS = {"zstd": (b"\x28\xb5\x2f\xfd", ["zstd", "-dcqf"]), "lz4": (b"\x02\x21\x4c\x18", ["lz4", "-dcqf"])}
 

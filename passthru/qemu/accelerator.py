@@ -17,6 +17,7 @@ from passthru.errors import Unusable, UserMistake
 from passthru.events import Progress
 from passthru.qemu import answers
 from passthru.qemu.identity import of_this_boot
+from passthru.qemu.processor import PROCESSORS, SLOWER, emulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,6 @@ _EMULATED_CLOCKS = ("tsc=unstable", "no_timer_check")
 # How much slower a guest is in a rig than the rig itself. Measured in an emulated one: a guest boots in 4.6 s under its
 # KVM, and in 1.7 s with the same kernel where the rig would be.
 _NESTED_KVM = 2.5
-_NESTED_TCG = 10.0  # an emulator that is emulated; nobody takes it who has the choice
 
 _SAME_ARCH = {"x86_64": {"x86_64", "i386"}, "aarch64": {"aarch64", "arm"}}
 
@@ -90,10 +90,19 @@ def nested(rig: Accelerator, trouble: str = "") -> Accelerator:
     does with this one. The guest shares the rig's clock troubles.
     """
     if trouble:
-        return replace(tcg(trouble), scale=tcg().scale * (_NESTED_TCG if rig.name == "tcg" else 1.0))
+        return replace(tcg(trouble), scale=tcg().scale * (SLOWER if rig.name == "tcg" else 1.0))
     words = rig.kernel_words
     scale = rig.scale * _NESTED_KVM
     return Accelerator("kvm", scale, ("-accel", "kvm", "-cpu", "qemu64"), "the rig's own KVM", words)
+
+
+def here(accelerator: Accelerator, processors: Path = PROCESSORS) -> Accelerator:
+    """The same for a guest of this machine: slower, and with another processor, where this machine is emulated."""
+    if not emulated(processors):
+        return accelerator
+    if accelerator.name == "tcg":
+        return replace(accelerator, scale=accelerator.scale * SLOWER)
+    return replace(nested(tcg()), reason=accelerator.reason)
 
 
 def choose(
@@ -106,23 +115,24 @@ def choose(
     *,
     seconds: float = TRIAL_SECONDS,
     device: Path = _DEVICE,
+    processors: Path = PROCESSORS,
 ) -> Accelerator:
     """The accelerator for guests of ``qemu`` with ``kernel``: ``wanted`` is ``auto``, ``kvm`` or ``tcg``.
 
     ``floor`` gives the initramfs of the trial guest (it prints FIRST-LINE); it is asked for only if there is a trial,
-    which takes at most ``seconds``. Blocks: call it in a thread of its own. Raises Unusable when KVM is wanted and
-    does not work, UserMistake for another word.
+    which takes at most ``seconds``, more where this machine is itself emulated. Blocks: call it in a thread of its own.
+    Raises Unusable when KVM is wanted and does not work, UserMistake for another word.
     """
     if wanted not in CHOICES:
         raise UserMistake(f"there is no accelerator {wanted!r}; take one of {', '.join(CHOICES)}")
     if wanted == "tcg":
-        return tcg()
-    why_not = kvm_trouble(qemu, kernel, floor, store, tell, seconds=seconds, device=device)
+        return here(tcg(), processors)
+    why_not = kvm_trouble(qemu, kernel, floor, store, tell, seconds=seconds, device=device, processors=processors)
     if not why_not:
-        return kvm("a short guest ran under KVM")
+        return here(kvm("a short guest ran under KVM"), processors)
     if wanted == "kvm":
         raise Unusable(f"KVM is asked for and cannot be used: {why_not}; leave it to passthru with --accel auto")
-    return tcg(why_not)
+    return here(tcg(why_not), processors)
 
 
 def kvm_trouble(
@@ -134,6 +144,7 @@ def kvm_trouble(
     *,
     seconds: float = TRIAL_SECONDS,
     device: Path = _DEVICE,
+    processors: Path = PROCESSORS,
 ) -> str:
     """Why KVM cannot be used, as a clause; empty if it can."""
     trouble = _plain_trouble(qemu, device)
@@ -151,7 +162,9 @@ def kvm_trouble(
     except Unusable as error:  # a cache that was filled where there is no KVM, on a machine without network
         tell(Progress(work, finished=True))
         return f"the short guest that tries it cannot be made: {error}"
-    trouble = first_line_under(qemu, kvm(), kernel.image, initrd, seconds)
+    if emulated(processors):
+        seconds *= SLOWER * _NESTED_KVM
+    trouble = first_line_under(qemu, here(kvm(), processors), kernel.image, initrd, seconds)
     tell(Progress(work, finished=True))
     remember(store, qemu, kernel, trouble)
     return trouble

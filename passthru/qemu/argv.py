@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,13 @@ class Device:
     """Options that stand before it, with their values: ("-netdev", "user,id=a"). What several devices name is one."""
     streams: tuple[str, ...] = ()
     """Streams that it speaks of, each a chardev of that id."""
+    since: Mapping[tuple[int, int], Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    """Further properties, by the version of QEMU that has them first."""
+
+    def of_version(self, version: tuple[int, ...]) -> Device:
+        """The device as a QEMU of this version takes it."""
+        newer = {name: value for first, more in self.since.items() if version >= first for name, value in more.items()}
+        return replace(self, properties={**self.properties, **newer})
 
     def as_argument(self, *, as_json: bool = False) -> str:
         """The value of -device: JSON where a property is nested (from QEMU 6.2 on), else the form of all versions."""
@@ -213,7 +220,7 @@ def guest_argv(qemu: Qemu, accelerator: Accelerator, vm: Vm, chardev: Chardev = 
         argv += [option, value]
     for device in _own_devices(qemu, vm):
         argv += ["-device", device.as_argument()]
-    for device in vm.devices:
+    for device in (device.of_version(_version(qemu)) for device in vm.devices):
         # What can be plugged in again is: from JSON, as QMP takes it.
         argv += ["-device", device.as_argument(as_json="id" in device.properties and takes_json(qemu))]
     return (*argv, *vm.extra)

@@ -37,21 +37,29 @@ class Found:
 
 
 def find(
-    spec: str, needs: Collection[str], store: Store, tell: Tell, *, arch: str = "x86_64", update: bool = False
+    spec: str,
+    needs: Collection[str],
+    store: Store,
+    tell: Tell,
+    *,
+    arch: str = "x86_64",
+    update: bool = False,
+    option: str = "--qemu ",
 ) -> Qemu:
     """The QEMU to use: ``spec`` is ``auto``, a program's path or name, or ``debian:SUITE``.
 
     ``needs`` are the devices it must have (vfio-user-pci), ``arch`` is what it must emulate. A hit in the cache opens
-    no connection; ``update`` asks a named suite for its present version. Blocks: call it in a thread of its own.
+    no connection; ``update`` asks a named suite for its present version. ``option`` is what the user writes before
+    ``spec``, for advice. Blocks: call it in a thread of its own.
     Raises Unusable: it is none, lacks a device, or cannot be fetched.
     """
     if spec == AUTO:
-        return _auto(needs, store, tell, arch)
+        return _auto(needs, store, tell, arch, option)
     if spec.startswith(debian.SCHEME):
         candidate = debian.fetched(spec.removeprefix(debian.SCHEME), arch, store, tell, update=update)
     else:
         candidate = _named(spec)
-    return _checked(probe.ask(candidate, store), needs, arch)
+    return _checked(probe.ask(candidate, store), needs, arch, option)
 
 
 def pinned(pin: Mapping[str, Any], store: Store, tell: Tell, *, arch: str = "x86_64") -> Qemu:
@@ -78,7 +86,7 @@ def list_all(store: Store, *, arch: str | None = None) -> list[Found]:
     ]
 
 
-def _auto(needs: Collection[str], store: Store, tell: Tell, arch: str) -> Qemu:
+def _auto(needs: Collection[str], store: Store, tell: Tell, arch: str, option: str) -> Qemu:
     why_not: list[str] = []
     for candidate in _on_path(arch):
         qemu = _if_fit(candidate, needs, arch, store, why_not)
@@ -90,10 +98,10 @@ def _auto(needs: Collection[str], store: Store, tell: Tell, arch: str) -> Qemu:
         qemu = _if_fit(candidate, needs, arch, store, why_not)
         if qemu:
             return qemu
-    return _fetch(needs, store, tell, arch, why_not)
+    return _fetch(needs, store, tell, arch, why_not, option)
 
 
-def _fetch(needs: Collection[str], store: Store, tell: Tell, arch: str, why_not: list[str]) -> Qemu:
+def _fetch(needs: Collection[str], store: Store, tell: Tell, arch: str, why_not: list[str], option: str) -> Qemu:
     trouble: PassthruError | None = None
     for suite in debian.suites_for(needs):
         try:
@@ -110,7 +118,7 @@ def _fetch(needs: Collection[str], store: Store, tell: Tell, arch: str, why_not:
     if trouble:
         raise trouble
     raise Unusable(
-        f"no QEMU has {_and(needs)}: {'; '.join(dict.fromkeys(why_not))}; build one, and name it with --qemu PATH"
+        f"no QEMU has {_and(needs)}: {'; '.join(dict.fromkeys(why_not))}; build one, and name it with {option}PATH"
     )
 
 
@@ -127,13 +135,13 @@ def _if_fit(candidate: Candidate, needs: Collection[str], arch: str, store: Stor
     return qemu
 
 
-def _checked(qemu: Qemu, needs: Collection[str], arch: str) -> Qemu:
+def _checked(qemu: Qemu, needs: Collection[str], arch: str, option: str) -> Qemu:
     lacks = _lacks(qemu, needs, arch)
     if lacks:
         suites = debian.suites_for(needs)
         raise Unusable(
-            f"{qemu.title} cannot run this scenario, since it {lacks}; use --qemu {debian.SCHEME}{suites[-1]}, or "
-            "leave --qemu out and passthru finds one that can"
+            f"{qemu.title} cannot run this scenario, since it {lacks}; use {option}{debian.SCHEME}{suites[-1]}, or "
+            f"leave {option.rstrip(' =')} out and passthru finds one that can"
         )
     return qemu
 

@@ -17,6 +17,7 @@ from passthru.host import ChildSpec, open_local_host
 from passthru.qemu import answers
 from passthru.qemu.binary import Capabilities, Qemu
 from passthru.qemu.output import Output
+from passthru.qemu.processor import SLOWER, emulated
 from passthru.qemu.qmp import QmpRefused, connected
 
 if TYPE_CHECKING:
@@ -84,10 +85,11 @@ def _about(candidate: Candidate) -> dict[str, str]:
 
 async def _ask_each(candidates: Sequence[Candidate], seconds: float) -> list[Qemu | PassthruError]:
     found: list[Qemu | PassthruError] = []
+    scale = SLOWER if emulated() else 1.0
     async with open_local_host(deadline=Deadline.after(None)) as host:
         for candidate in candidates:
             try:
-                found.append(Qemu.of(candidate, await _ask(host, candidate, Deadline.after(seconds))))
+                found.append(Qemu.of(candidate, await _ask(host, candidate, Deadline.after(seconds, scale=scale))))
             except Unusable as error:
                 found.append(error)
     return found

@@ -41,7 +41,7 @@ async def _trial(qemu: Qemu, accelerator: Accelerator, kernel: Path, initrd: Pat
     vm = Vm(
         kernel=kernel,
         initrd=initrd,
-        cmdline=command_line(arch=qemu.arch),
+        cmdline=command_line(*accelerator.kernel_words, arch=qemu.arch),
         machine=_MACHINES.get(qemu.arch, "pc"),
         memory_mib=_MEMORY_MIB,
         lines=(),

@@ -15,6 +15,7 @@ from passthru.events import tell_nobody
 from passthru.image import kernel as kernels
 from passthru.image.debian.mirrors import mirrors
 from passthru.image.own import provide as own
+from passthru.image.own.recipe import SPEC
 from passthru.qemu import find as qemus
 from passthru.qemu.rig import qemu_needs
 from passthru.run.diagnosis import Diagnosis, State
@@ -124,7 +125,7 @@ def _one_qemu(store: Store, spec: str, needs: Collection[str], what: str, purpos
 def _kernel(store: Store, spec: str, needs: Sequence[str], what: str) -> tuple[Diagnosis, Kernel | None]:
     """The kernel ``spec`` of the guest, or of the rig (``what``), and the kernel itself where it is here."""
     try:
-        later = _not_built(store, what) if spec == own.SPEC else _not_fetched(store, spec, what)
+        later = _not_built(store, what) if spec == SPEC else _not_fetched(store, spec, what)
         if later:
             return later, None
         kernel = kernels.resolve(spec, store, tell_nobody, needs)

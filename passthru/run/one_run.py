@@ -15,7 +15,7 @@ from passthru.run.booted import booted, phase, prepare
 from passthru.run.events import CheckEnded, RunEnded, RunStarted
 from passthru.run.handover import hand_over, keep
 from passthru.run.judging import Judging
-from passthru.run.outcome import Judgement, Outcome, blame
+from passthru.run.outcome import MISTAKE, Judgement, Outcome, blame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,9 +78,13 @@ class OneRun:
         seconds = None if self._handles.limitless else self._scenario.deadline
         up = booted(self.plan, self._directory, store, self._tell, load=load, seconds=seconds, handles=self._handles)
         with self._timed_and_broken_off_by_errors():
-            async with up as (self.plan, stage, deadline):
-                self._used |= used(self.plan)
-                await self._use(self.plan, stage, deadline, after)
+            try:
+                async with up as (self.plan, stage, deadline):
+                    self._used |= used(self.plan)
+                    await self._use(self.plan, stage, deadline, after)
+            except UserMistake as mistake:
+                # What only the host shows (it has no such device) is no reason to break off the other runs.
+                self._add(Finding(Verdict.ERROR, str(mistake), facts={MISTAKE: True}))
         self.interrupted = False
 
     def finish(self) -> Outcome:
@@ -138,7 +142,6 @@ class OneRun:
         try:
             yield
         except UserMistake:
-            self.interrupted = False  # told by the command itself, once for all runs
             raise
         except GuestTrouble as trouble:
             self._add(blame(trouble, self._scenario.subject))

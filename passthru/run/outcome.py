@@ -28,6 +28,10 @@ class ExitCode(IntEnum):
 PRECEDENCE = (ExitCode.INTERRUPTED, ExitCode.MISTAKE, ExitCode.FAILED, ExitCode.NOT_JUDGED, ExitCode.PASSED)
 
 
+MISTAKE = "mistake"
+"""The fact in the finding of a run that broke off by a mistake of the user's."""
+
+
 def worst(codes: Iterable[ExitCode]) -> ExitCode:
     """The exit code that counts among several; PASSED when there are none."""
     return min(codes, key=PRECEDENCE.index, default=ExitCode.PASSED)
@@ -65,9 +69,12 @@ class Outcome:
         return Verdict.PASSED
 
     def exit_code(self, *, skips_count: bool = False) -> ExitCode:
-        """0 all judged checks passed, 1 one failed, 125 not judged (also: nothing was judged), 130 interrupted."""
+        """0 all judged checks passed, 1 one failed, 2 the scenario names what the host has not, 125 not judged (also:
+        nothing was judged), 130 interrupted."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
+        if any(MISTAKE in judgement.finding.facts for judgement in self.judgements):
+            return ExitCode.MISTAKE
         match self.verdict(skips_count=skips_count):
             case Verdict.PASSED:
                 return ExitCode.PASSED

@@ -44,7 +44,7 @@ class Plan:
 
     def without_kvm(self, reason: str) -> Plan:
         """The same plan, emulated."""
-        return replace(self, accelerator=accelerators.tcg(reason))
+        return replace(self, accelerator=accelerators.here(accelerators.tcg(reason)))
 
 
 def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = False) -> Plan:

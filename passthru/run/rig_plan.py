@@ -130,7 +130,7 @@ def plan_rig(
     if pins.emulator is not None:
         emulator = qemus.pinned(pins.emulator, store, tell)
     else:
-        emulator = qemus.find(host.emulator, needs, store, tell, update=update)
+        emulator = qemus.find(host.emulator, needs, store, tell, update=update, option="--set host.emulator=")
     root = pins.host_kernel["root"] if pins.host_kernel is not None else None
     kernel = kernels.resolve(host.kernel, store, tell, pin=root, update=update)
     image = build_rig(kernel, host.modules, qemu, brought, store, tell, pins=pins.rig, update=update)

@@ -51,7 +51,7 @@ class Runner:
         Raises UserMistake, Unusable where a run directory cannot be written, KeyboardInterrupt where none had begun;
         everything else that goes wrong is part of an outcome.
         """
-        planner = Planner(self.store)
+        planner = Planner(self.store, _look_at_devices)
         slots = [_Slot(request) for request in requests]
         with contextlib.ExitStack() as stack:
             for slot in slots:
@@ -124,8 +124,10 @@ class _Slot:
 class Planner:
     """Makes the plan of each request; equal ones share it, so that a hundred repeats are prepared once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, look: Callable[[Request], None] = lambda request: None) -> None:
+        """``look`` is called before anything is fetched or built for a request."""
         self._store = store
+        self._look = look
         self._plans: list[tuple[Request, Plan | PassthruError]] = []
 
     def knows(self, request: Request) -> bool:
@@ -133,22 +135,25 @@ class Planner:
         return any(known == request for known, _ in self._plans)
 
     def plan(self, request: Request, tell: Tell) -> Plan:
-        """The plan of ``request``; blocks, and an event loop runs in it. Raises what make_plan() raises, and what this
-        machine's devices would raise in a run, again for an equal request."""
+        """The plan of ``request``; blocks. Raises what make_plan() and ``look`` raise, again for an equal request."""
         for known, plan in self._plans:
             if known == request:
                 if isinstance(plan, PassthruError):
                     raise plan
                 return plan
         try:
-            # Nobody waits for a fetch to hear then that this machine cannot; what a rig can is seen when it is up.
-            if assigns_our_devices(request.scenario):
-                run_async(look(request.scenario)).raise_if_blocked()
+            self._look(request)
             made: Plan | PassthruError = make_plan(request, self._store, tell)
         except PassthruError as error:
             made = error
         self._plans.append((request, made))
         return self.plan(request, tell)
+
+
+def _look_at_devices(request: Request) -> None:
+    """Nobody waits for a fetch to hear then that this machine cannot. What a rig can is seen when it is up."""
+    if assigns_our_devices(request.scenario):
+        run_async(look(request.scenario)).raise_if_blocked()
 
 
 def load(at_once: int) -> float:

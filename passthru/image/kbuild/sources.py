@@ -68,7 +68,7 @@ def _of_tree(tree: Path, recipe: ModuleRecipe, kernel: Kernel) -> dict[str, byte
 
 
 def _of_debian(recipe: ModuleRecipe, kernel: Kernel, store: Store, tell: Tell) -> Entry:
-    suite, package, version = _source_package(kernel)
+    suite, package, version = source_package(kernel)
     key: Mapping[str, str | Sequence[str]] = {
         "package": f"{package}={version}",
         "from": recipe.linux_from,
@@ -94,7 +94,7 @@ def _of_debian(recipe: ModuleRecipe, kernel: Kernel, store: Store, tell: Tell) -
     return store.entry("kernel-source", key, build, tell, what=what)
 
 
-def _source_package(kernel: Kernel) -> tuple[str, str, str]:
+def source_package(kernel: Kernel) -> tuple[str, str, str]:
     """Suite, package and version of the source that a kernel of Debian's, or the own one, was built from."""
     if not kernel.source.startswith("debian:"):
         assert kernel.pin is not None

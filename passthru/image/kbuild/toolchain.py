@@ -19,6 +19,7 @@ from passthru.image.command import CommandFailed, run
 from passthru.image.debian import packages_root, pins_of
 from passthru.image.debian.apt import NotInSuite
 from passthru.image.kbuild.private_root import PrivateRoot, write_script
+from passthru.image.own.recipe import SPEC, load
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -173,6 +174,9 @@ def _of_debian(kernel: Kernel, major: int, store: Store, tell: Tell, *, update: 
     suffix = f"-{triple}" if cross else ""
     packages = [f"gcc-{major}{suffix}", f"binutils{suffix}", "make"]
     suite = _suite(kernel, major)
+    if kernel.source == SPEC and not cross:  # what it was built with is there already, and has these among others
+        own = load(kernel.arch)
+        suite, packages = own.tools_suite, list(own.tools)
     what = f"gcc {major} of Debian {suite}"
     try:
         entry = packages_root(suite, packages, machine_arch(), store, tell, what=what, update=update)
@@ -182,7 +186,7 @@ def _of_debian(kernel: Kernel, major: int, store: Store, tell: Tell, *, update: 
             f"the kernel {kernel.source} was built with gcc {major}, which neither this machine nor Debian {suite} "
             "has; install it here, or take another kernel",
         ) from error
-    version = pins_of(entry)[packages[0]]
+    version = pins_of(entry)[f"gcc-{major}{suffix}"]
     return _Debian(f"gcc-{major} {version} of Debian {suite}", entry.digest, entry, major, triple, cross)
 
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from passthru.image.store import Entry, Key, Store
 
 KIND = "own-kernel"
-SPEC = "own"
-"""How a user names it."""
 BUILD_BYTES = 1_500_000_000
 """What a build takes in the cache: source, tools, and what is made, most of which is removed afterwards."""
 _BUILDER = "1"

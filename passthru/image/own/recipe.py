@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+SPEC = "own"
+"""How a user names the kernel."""
 _SHAPE: Mapping[str, Mapping[str, type]] = {
     "source": {"suite": str, "package": str},
     "tools": {"suite": str, "gcc": int, "packages": list},

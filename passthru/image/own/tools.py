@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from passthru.image.store import Entry
 
-_PROGRAMS = ("bc", "bison", "flex", "m4", "zstd")
+_PROGRAMS = ("bc", "bison", "flex", "m4")
 
 
 @dataclass(frozen=True)

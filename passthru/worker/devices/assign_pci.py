@@ -13,8 +13,10 @@ from passthru.worker.devices.iommu import (
     memlock_trouble,
     module_trouble,
     needed_modules,
+    needs_cdev,
 )
-from passthru.worker.devices.steps import PCI, StepError, cdev_of, driver_of, open_path, override_of
+from passthru.worker.devices.journal import others
+from passthru.worker.devices.steps import PCI, StepError, cdev_of, driver_of, link_of, open_path, override_of
 from passthru.worker.devices.trouble import Blocked, mistake, unusable
 from passthru.worker.devices.usage import uses
 
@@ -97,6 +99,12 @@ def group_trouble(
 ) -> Iterator[Blocked]:
     """Devices that move with the chosen one and must not."""
     physical = pci.physical_function(system, chosen)
+    theirs = others(system)
+    if taken := [address for address in pci.members(system, group) if address in theirs]:
+        yield mistake(
+            f"{chosen} (IOMMU group {group}) is prepared by another passthru, process {theirs[taken[0]]}",
+            "wait for its end, or choose another device",
+        )
     for address, driver, _ in changes:
         whose = "" if address == chosen else f", which shares IOMMU group {group} with {chosen} and goes with it,"
         said = f"{pci.describe(system, address)}{whose}"
@@ -105,7 +113,7 @@ def group_trouble(
                 f"{chosen} shares IOMMU group {group} with {address}, its own physical function (driver {driver})",
                 'put the card behind a port with ACS (in a rig: place = "root-port")',
             )
-        elif used := uses(system, address):
+        elif pci.class_of(system, address) != "0604" and (used := uses(system, address)):  # not all that is behind it
             with_driver = f" (driver {driver})" if driver else ""
             yield mistake(
                 f"{said} is in use by the host{with_driver}: {'; '.join(used)}",
@@ -180,6 +188,8 @@ def prepare(ledger: Ledger, wanted: Message, ours: set[str]) -> Message:
             for step in make_functions(system, physical, count):
                 ledger.do({**step, "owner": owner, "resource": resource})
             function = pci.virtual_function(system, physical, wanted["vf"])
+        for step in set_up(system, physical):
+            ledger.do({**step, "owner": owner, "resource": resource})
         if function is None:
             raise StepError(f"{physical} has {count} virtual functions now, but no virtfn{wanted['vf']}; see `dmesg`")
         address = function
@@ -203,13 +213,15 @@ def prepare(ledger: Ledger, wanted: Message, ours: set[str]) -> Message:
             )
     if not changed and address not in ours:
         notes.append(f"{address} was bound to {original} before and stays so")
+    cdev = cdev_of(system, f"{PCI}/{address}")
+    needs_cdev(wanted["container"], cdev, address)
     return {
         "name": owner,
         "qemu": {"host": address},
         "address": address,
         "uuid": None,
         "group": group,
-        "cdev": cdev_of(system, f"{PCI}/{address}"),
+        "cdev": cdev,
         "devices": changed,
         "driver": original,
         "notes": notes,
@@ -224,6 +236,14 @@ def make_functions(system: System, physical: str, count: int) -> Iterator[Step]:
     if autoprobe == "1":
         yield {"kind": "sriov_drivers_autoprobe", "target": physical, "before": "1", "after": "0"}
     yield {"kind": "sriov_numvfs", "target": physical, "before": "0", "after": str(count)}
+
+
+def set_up(system: System, physical: str) -> Iterator[Step]:
+    """The steps that set a network card's own interface up: as long as it is down, its virtual functions have no link,
+    and some (igb's) cannot even be reset."""
+    interfaces = system.names(f"{PCI}/{physical}/net")
+    if interfaces and all(link_of(system, interface) == "down" for interface in interfaces):
+        yield {"kind": "link", "target": interfaces[0], "before": "down", "after": "up"}
 
 
 def change_driver(system: System, address: str, then: str | None) -> Iterator[Step]:

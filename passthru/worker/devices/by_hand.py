@@ -48,7 +48,7 @@ def bind(system: System, host: str, driver: str) -> Message:
             raise error
         changes = pci.moves(system, address, group or "")
     elif before != driver:
-        if not system.exists(f"/sys/bus/pci/drivers/{driver}"):
+        if "/" in driver or not system.exists(f"/sys/bus/pci/drivers/{driver}/bind"):
             raise mistake(f"the host's kernel has no PCI driver {driver!r} now", "load its module first, by modprobe")
         if used := uses(system, address):
             raise mistake(f"{pci.describe(system, address)} is in use by the host: {'; '.join(used)}", "free it first")

@@ -129,6 +129,16 @@ def interrupts_trouble(system: System, container: str, allowed: bool) -> Iterato
     )
 
 
+def needs_cdev(container: str, cdev: str | None, name: str) -> None:
+    """QEMU reaches a device by iommufd through its own descriptor, which some kernels do not have. Raises Blocked."""
+    if container == IOMMUFD and cdev is None:
+        raise missing(
+            IOMMUFD,
+            f"the host's kernel has iommufd, but no /dev/vfio/devices/* for {name} (CONFIG_VFIO_DEVICE_CDEV)",
+            'take container = "type1", or in a rig host.kernel = "own"',
+        )
+
+
 def remapped(system: System) -> bool | None:
     """Whether interrupts of devices go through the IOMMU; None where that cannot be seen, or it is no x86.
 

@@ -76,8 +76,11 @@ def make_state(system: System) -> None:
         raise PermissionError(1, f"it belongs to user {status.st_uid}, or is a link", system.state)
 
 
-def dead_journals(system: System) -> Iterator[tuple[Journal, list[Step]]]:
-    """The journals of owners that live no more, each locked, with its lines; the caller removes or closes them."""
+def dead_journals(system: System, *, wait: bool = False) -> Iterator[tuple[Journal, list[Step]]]:
+    """The journals of owners that live no more, each locked, with its lines; the caller removes or closes them.
+
+    With ``wait`` those too that somebody just looks at, or recovers.
+    """
     for name in _names(system):
         path = f"{system.state}/{name}"
         try:
@@ -87,8 +90,10 @@ def dead_journals(system: System) -> Iterator[tuple[Journal, list[Step]]]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(fd)
-            continue
+            if not wait or _lives(path):
+                os.close(fd)
+                continue
+            fcntl.flock(fd, fcntl.LOCK_EX)
         if not os.fstat(fd).st_nlink:  # undone and removed between our opening it and our locking it
             os.close(fd)
             continue
@@ -98,15 +103,60 @@ def dead_journals(system: System) -> Iterator[tuple[Journal, list[Step]]]:
 def read_lines(path: str) -> list[Step]:
     """The records of a journal. A last line that was cut short is none: what it announced was not begun."""
     records = []
-    with open(path, "rb") as file:  # noqa: PTH123
-        for line in file.read().split(b"\n")[:-1]:
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                records.append(record)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            lines = file.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        lines = []  # its owner has just removed it
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
     return records
+
+
+def left_of(lines: list[Step]) -> list[Step]:
+    """The steps of a journal that are not marked as undone."""
+    undone = {line["undone"] for line in lines if "undone" in line}
+    return [line for line in lines if "step" in line and line["step"] not in undone]
+
+
+def others(system: System) -> dict[str, int]:
+    """The devices that other living workers of this user have changed, each with its worker's process id."""
+    found: dict[str, int] = {}
+    for name in _names(system):
+        path = f"{system.state}/{name}"
+        if name.startswith(f"{_PREFIX}{os.getpid()}-") or not _is_locked(path):
+            continue
+        lines = read_lines(path)
+        for step in left_of(lines):
+            if step["owner"]:
+                found[step["target"]] = lines[0]["pid"]
+    return found
+
+
+def _lives(path: str) -> bool:
+    """Whether there is a process with the owner's number; a lock that outlives it is held by somebody who looks."""
+    lines = read_lines(path)
+    return not lines or os.path.exists(f"/proc/{lines[0].get('pid')}")  # noqa: PTH110
+
+
+def _is_locked(path: str) -> bool:
+    """Whether the owner of a journal lives."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _names(system: System) -> list[str]:

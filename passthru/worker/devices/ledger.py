@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from passthru.worker.devices.journal import Journal, new_journal
 from passthru.worker.devices.steps import StepError, describe, perform, revert
 from passthru.worker.protocol import UNUSABLE, RequestError
@@ -58,20 +60,22 @@ class Ledger:
         """Undo steps in reverse; returns sentences on what was undone, what failed, what is not ours any more.
 
         What comes before a failed one of the same owner waits for it and stays in the journal: a device goes back to
-        its driver only when it has left ours.
+        its driver only when it has left ours, and modules stay as long as anything else does.
         """
         undone: list[str] = []
         failed: list[str] = []
         kept: list[str] = []
         stuck: set[str] = set()
         for step in [step for step in reversed(self.steps) if which(step)]:
-            if step["owner"] in stuck:
+            if step["owner"] in stuck or (stuck and not step["owner"]):
                 continue
             self.system.step_begins()
             try:
                 result = revert(self.system, step)
-            except StepError as error:
-                failed.append(str(error))
+            except Exception as error:  # whatever it is, it must not keep the other steps
+                failed.append(
+                    str(error) if isinstance(error, StepError) else f"{step}: {type(error).__name__}: {error}"
+                )
                 stuck.add(step["owner"])
                 continue
             self.system.step_ended()
@@ -99,5 +103,7 @@ class Ledger:
 
     def _forget(self, step: Step) -> None:
         if self._journal:
-            self._journal.write({"undone": step["step"]})
+            # Without this line `recover` looks at it once more, and sees that there is nothing to undo.
+            with contextlib.suppress(OSError):
+                self._journal.write({"undone": step["step"]})
         self.steps.remove(step)

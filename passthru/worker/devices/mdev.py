@@ -11,7 +11,7 @@ import os
 import re
 
 from passthru.worker.devices import pci
-from passthru.worker.devices.iommu import container_trouble, module_trouble, needed_modules
+from passthru.worker.devices.iommu import container_trouble, module_trouble, needed_modules, needs_cdev
 from passthru.worker.devices.steps import MDEV, MDEV_PARENTS, StepError, cdev_of, open_path
 from passthru.worker.devices.trouble import Blocked, mistake, unusable
 
@@ -148,13 +148,15 @@ def prepare(ledger: Ledger, wanted: Message) -> Message:
         raise in_use(uuid)
     create(ledger, wanted["name"], parent, kind, uuid)
     device = f"{MDEV}/{uuid}"
+    cdev = cdev_of(system, device)
+    needs_cdev(wanted["container"], cdev, uuid)
     return {
         "name": wanted["name"],
         "qemu": {"sysfsdev": device},
         "address": uuid,
         "uuid": uuid,
         "group": system.link(f"{device}/iommu_group"),
-        "cdev": cdev_of(system, device),
+        "cdev": cdev,
         "devices": [uuid],
         "driver": None,
         "notes": [],
@@ -171,6 +173,8 @@ def create(ledger: Ledger, owner: str, parent: str, kind: str, uuid: str) -> Non
         if error.errno in (errno.ENOSPC, errno.EUSERS):
             raise none_left(ledger.system, parent, kind) from error
         if error.errno == errno.EEXIST:
+            # Somebody was quicker: what is there by that UUID is not ours to remove.
+            ledger.drop(lambda made: made["kind"] == "mdev-create" and made["target"] == uuid)
             raise in_use(uuid) from error
         raise
 

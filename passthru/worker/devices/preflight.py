@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from passthru.worker.devices import assign_pci, mdev, pci
-from passthru.worker.devices.iommu import IOMMUFD, TYPE1, can_lock, remapped
+from passthru.worker.devices.iommu import IOMMUFD, TYPE1, can_lock, present, remapped
 from passthru.worker.devices.modules import closure
 from passthru.worker.devices.recovery import dead_steps
 from passthru.worker.devices.trouble import Blocked, mistake
@@ -71,7 +71,7 @@ def facts(system: System) -> Message:
         "groups": len(system.names("/sys/kernel/iommu_groups")),
         "interrupt_remapping": remapped(system),
         "modules": {
-            name: closure(system, name) is not None or system.exists(f"/sys/module/{name.replace('-', '_')}")
+            name: present(system, name) or closure(system, name) is not None
             for name in ("vfio-pci", "vfio_iommu_type1", "iommufd", "mdev")
         },
         "containers": [

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from passthru.worker.devices.journal import dead_journals
+from passthru.worker.devices.journal import dead_journals, left_of
 from passthru.worker.devices.ledger import Ledger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from passthru.worker.devices.journal import Step
     from passthru.worker.devices.system import System
     from passthru.worker.stream import Message
 
@@ -18,7 +17,7 @@ def recover(system: System) -> Message:
     undone: list[str] = []
     failed: list[str] = []
     kept: list[str] = []
-    for journal, lines in dead_journals(system):
+    for journal, lines in dead_journals(system, wait=True):
         if not lines or lines[0].get("boot") != system.boot:
             journal.remove()
             continue
@@ -42,9 +41,3 @@ def dead_steps(system: System) -> int:
             count += len(left_of(lines))
         journal.close()
     return count
-
-
-def left_of(lines: list[Step]) -> list[Step]:
-    """The steps of a journal that are not marked as undone."""
-    undone = {line["undone"] for line in lines if "undone" in line}
-    return [line for line in lines if "step" in line and line["step"] not in undone]

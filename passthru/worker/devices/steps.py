@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PCI = "/sys/bus/pci/devices"
 MDEV = "/sys/bus/mdev/devices"
 MDEV_PARENTS = "/sys/class/mdev_bus"
+NET = "/sys/class/net"
 
 # A killed QEMU's last references to a VFIO group may be dropped a moment after its death is told.
 _LET_GO_SECONDS = 2.0
@@ -46,6 +47,7 @@ def describe(step: Step) -> str:
         "bind": f"binding {target} to {after}",
         "sriov_drivers_autoprobe": f"keeping drivers from the new virtual functions of {target}",
         "sriov_numvfs": f"making {after} virtual functions of {target}",
+        "link": f"setting the network interface {target} {after}",
         "mdev-create": f"creating the mdev {target} of type {after} at {step.get('parent')}",
         "module-load": f"loading the module {target}",
         "parameter": f"setting {target} to {after}",
@@ -184,6 +186,17 @@ def _undo_numvfs(system: System, step: Step) -> None:
     system.write(f"{device}/sriov_numvfs", step["before"])
 
 
+def link_of(system: System, interface: str) -> str | None:
+    """Whether a network interface is set up or down (IFF_UP of its flags), None where there is none."""
+    flags = system.read(f"{NET}/{interface}/flags")
+    return None if flags is None else "up" if int(flags, 16) & 1 else "down"
+
+
+def _set_link(system: System, interface: str, state: str) -> None:
+    flags = int(system.read(f"{NET}/{interface}/flags") or "0", 16)
+    system.write(f"{NET}/{interface}/flags", hex(flags | 1 if state == "up" else flags & ~1))
+
+
 def mdev_type(system: System, uuid: str) -> str | None:
     """The type of an mdev that exists."""
     return system.link(f"{MDEV}/{uuid}/mdev_type")
@@ -231,6 +244,11 @@ _KINDS = {
         _writer("sriov_drivers_autoprobe", "before"),
     ),
     "sriov_numvfs": (_attribute("sriov_numvfs"), _writer("sriov_numvfs", "after"), _undo_numvfs),
+    "link": (
+        lambda system, step: link_of(system, step["target"]),
+        lambda system, step: _set_link(system, step["target"], step["after"]),
+        lambda system, step: _set_link(system, step["target"], step["before"]),
+    ),
     "mdev-create": (lambda system, step: mdev_type(system, step["target"]), _do_mdev, _undo_mdev),
     "module-load": (_module_state, _do_module, _undo_module),
     "parameter": (

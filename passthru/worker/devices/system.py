@@ -110,8 +110,7 @@ class System:
 
     def claimed(self, path: str) -> bool:
         """Whether opening a device says that somebody has it for himself (EBUSY): a VFIO group, a mounted disk."""
-        exclusive = os.O_EXCL if path.startswith("/dev/vfio/") is False else 0
-        mode = os.O_RDONLY | os.O_EXCL if exclusive else os.O_RDWR
+        mode = os.O_RDWR if path.startswith("/dev/vfio/") else os.O_RDONLY | os.O_EXCL
         try:
             fd = os.open(self.path(path), mode | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:

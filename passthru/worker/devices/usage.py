@@ -95,10 +95,11 @@ def _networks(system: System, interfaces: list[str]) -> list[str]:
 
 
 def _consoles(system: System, address: str, below: str) -> list[str]:
-    found = [
-        f"it carries the serial port {name}, by which this host may be driven"
-        for name in _below(system, "virtio-ports", below)
-    ]
+    found = []
+    if ports := _below(system, "virtio-ports", below):
+        found.append(
+            f"it carries the port{'s' * (len(ports) > 1)} {', '.join(ports)}, by which this host may be driven"
+        )
     consoles = [line.split()[0] for line in (system.read("/proc/consoles") or "").splitlines() if line]
     if any(name.startswith("tty") for name in consoles):
         found += [f"{name} is a console of the kernel" for name in _below(system, "tty", below) if name in consoles]

@@ -7,13 +7,11 @@ Both are made once, in the cache of these tests, and brought in by a check that 
 from __future__ import annotations
 
 import io
-import re
 import sys
 import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from passthru.events import tell_nobody
 from passthru.image.archive import export, import_archive
@@ -26,9 +24,6 @@ from passthru.run.plan import make_plan
 from passthru.run.what import the_request
 from tests.e2e.places import dependencies, quietly
 from tests.e2e.rig.emulated import SCENARIO
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PYTHON = "3.11"
 """The version of the rig's Python (Debian bookworm)."""

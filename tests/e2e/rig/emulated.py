@@ -9,7 +9,7 @@ import itertools
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from passthru.deadline import Deadline
 from passthru.events import Event, tell_nobody
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from passthru.host.rig import Rig
     from passthru.run.host_hand import Ended
     from passthru.run.plan import Plan
+    from passthru.run.rig_plan import RigPlan
 
 SCENARIO = Path(__file__).with_name("shared.toml")
 BOOT_SECONDS = 60.0
@@ -36,6 +37,24 @@ SECONDS = 60.0
 """How long a program may take, stretched by the rig's accelerator."""
 TESTS = "/run/tests"
 """Where the tests have files of theirs in the rig."""
+
+_WAIT = """\
+import os, select, sys
+try:
+    select.select([os.pidfd_open(int(sys.argv[1]))], [], [])
+except ProcessLookupError:
+    pass
+"""
+_PROCESSES = """\
+import os, sys
+for name in os.listdir("/proc"):
+    try:
+        words = open(f"/proc/{name}/cmdline").read().split("\\0") if name.isdecimal() else [""]
+    except OSError:
+        continue
+    if sys.argv[1] in words[0]:
+        print(*words)
+"""
 
 
 @dataclass
@@ -57,13 +76,13 @@ class EmulatedHost:
         return self._rig_plan.accelerator.scale
 
     @property
-    def _rig_plan(self) -> Any:
+    def _rig_plan(self) -> RigPlan:
         assert self.plan.rig is not None
         return self.plan.rig
 
     def address(self, hardware: str) -> str:
         """Where a piece of hardware is, as an assignment names it."""
-        return str(self._rig_plan.addresses[hardware])
+        return self._rig_plan.addresses[hardware]
 
     def path_of(self, brought: Path) -> str:
         """Where something that was brought in is."""
@@ -71,8 +90,8 @@ class EmulatedHost:
 
     async def run(self, *argv: str, env: Mapping[str, str] | None = None, seconds: float = SECONDS) -> Ended:
         """Run a program to its end; both its outputs are ``stdout``."""
-        deadline = Deadline.after(seconds, scale=self.scale)
-        return await self.rig.troubles.guard(self._programs.run(argv, env=env or {}, deadline=deadline))
+        running = self._programs.run(argv, env=env or {}, deadline=self.deadline(seconds))
+        return await self.rig.troubles.guard(running)
 
     async def succeed(self, *argv: str, env: Mapping[str, str] | None = None, seconds: float = SECONDS) -> str:
         """Run a program, which must succeed; returns what it printed."""
@@ -95,7 +114,7 @@ class EmulatedHost:
         script = f'mkdir -p "${{1%/*}}" && head -c {len(data)} <&{{stream:data}} >"$1"'
         child = await self.rig.host.start(ChildSpec("put", ("sh", "-c", script, "sh", path), streams=("data",)))
         await asyncio.get_running_loop().sock_sendall(child.streams["data"], data)
-        ended = await child.wait(Deadline.after(SECONDS, scale=self.scale))
+        ended = await child.wait(self.deadline())
         child.streams["data"].close()
         assert ended.code == 0, f"{path} could not be written: {ended}"
 
@@ -103,6 +122,19 @@ class EmulatedHost:
         """Unpack a tar file into a directory of the rig."""
         await self.put(tar, f"{path}.tar")
         await self.succeed("sh", "-c", 'mkdir -p "$1" && tar -x -C "$1" -f "$1.tar" && rm "$1.tar"', "sh", path)
+
+    def deadline(self, seconds: float = SECONDS) -> Deadline:
+        """The end of a wait that takes so long on a machine with KVM."""
+        return Deadline.after(seconds, scale=self.scale)
+
+    async def processes(self, word: str) -> list[str]:
+        """The command lines of the rig's processes whose program has this word in its path."""
+        lines = (await self.succeed("python3", "-I", "-S", "-c", _PROCESSES, word)).splitlines()
+        return [line for line in lines if line]
+
+    async def wait_for_end(self, pid: int) -> None:
+        """Wait until a process of the rig has ended."""
+        await self.succeed("python3", "-I", "-S", "-c", _WAIT, str(pid))
 
     async def snapshot(self) -> dict[str, object]:
         """All of the rig that preparing devices changes; see ``kill_tests``."""

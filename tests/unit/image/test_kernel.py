@@ -64,7 +64,12 @@ def test_a_build_tree_that_was_not_built(build_tree: Path, store: Store) -> None
         resolve(str(build_tree / "include"), store, tell_nobody)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bytes])
+def xz(data: bytes) -> bytes:
+    """As the kernel's build packs it: the unpacked size is appended."""
+    return lzma.compress(data) + len(data).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, xz, bytes])
 def test_an_image_that_carries_its_configuration(tmp_path: Path, store: Store, pack: object) -> None:
     """CONFIG_IKCONFIG, within a compressed kernel or a bare one."""
     assert callable(pack)

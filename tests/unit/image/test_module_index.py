@@ -81,3 +81,10 @@ def test_the_files_of_three_modules() -> None:
         ("a_b[c-d]e_f", "virtio_pci"),
     ]
     assert files["modules.alias"].decode().splitlines()[0] == "alias pci:v00001AF4d* virtio_pci"
+
+
+def test_what_is_built_in_is_known_too() -> None:
+    """Who asks modprobe for it is not refused."""
+    files = index_files([], ["vfio", "kvm_amd"])
+    assert [key for key, _, _ in read(files["modules.builtin.bin"])] == ["kvm_amd", "vfio"]
+    assert files["modules.builtin"] == b"kernel/kvm_amd.ko\nkernel/vfio.ko\n"

@@ -104,7 +104,10 @@ def test_a_named_one_that_lacks_a_device(stand_in: Callable[..., StandIn], store
         find(str(path), NEEDS, store, told.append)
     message = str(caught.value)
     assert f"QEMU 10.0.2 ({path}) cannot run this scenario, since it has no vfio-user-pci; " in message
-    assert "--qemu debian:sid" in message
+    assert message.endswith("; use --qemu debian:sid, or leave --qemu out and passthru finds one that can")
+    with pytest.raises(Unusable) as caught:
+        find(str(path), NEEDS, store, told.append, option="--set host.emulator=")
+    assert "; use --set host.emulator=debian:sid, or leave --set host.emulator out" in str(caught.value)
     with pytest.raises(Unusable, match="emulates x86_64 and not aarch64"):
         find(str(path), (), store, told.append, arch="aarch64")
 

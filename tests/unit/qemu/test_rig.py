@@ -51,6 +51,15 @@ def test_interrupts_are_remapped() -> None:
     assert made["amd-iommu"] == {"intremap": True}
 
 
+@pytest.mark.parametrize(
+    ("version", "remaps"), [("7.2.22", None), ("10.1.9", None), ("10.2.0", "on"), ("11.1.3", "on")]
+)
+def test_amds_iommu_remaps_dma(emulator: Qemu, version: str, remaps: str | None) -> None:
+    argv = guest_argv(replace(emulator, version=version), tcg(), rig(iommu="amd"))
+    (iommu,) = (device for device in devices(argv) if device["driver"] == "amd-iommu")
+    assert iommu.get("dma-remap") == remaps
+
+
 def test_nobody_shares_a_place_with_another(emulator: Qemu) -> None:
     placed = [
         (str(device.get("bus", "pcie.0")), device["addr"])

@@ -174,8 +174,11 @@ async def test_an_unknown_device_cannot_be_added(play: Play) -> None:
         await play.machine.add("another", play.deadline)
 
 
-def test_only_devices_with_an_id_given_as_json_are_known() -> None:
-    assert set(device_arguments((*ARGV, "-device", '{"driver": "edu"}', "-device", "edu,id=plain"))) == {"mtty0"}
+def test_devices_with_an_id_are_known_in_either_form() -> None:
+    plain = "edu,id=plain,romfile=a,,b=c,dma_mask=7"
+    found = device_arguments((*ARGV, "-device", '{"driver": "edu"}', "-device", "pvpanic", "-device", plain))
+    assert set(found) == {"mtty0", "plain"}
+    assert found["plain"] == {"driver": "edu", "id": "plain", "romfile": "a,b=c", "dma_mask": "7"}
 
 
 async def test_a_reboot_by_the_guest(play: Play) -> None:

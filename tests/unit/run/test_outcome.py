@@ -7,7 +7,7 @@ import pytest
 
 from passthru.check.finding import Finding, Verdict
 from passthru.errors import GuestTrouble
-from passthru.run.outcome import ExitCode, Judgement, Outcome, blame, worst
+from passthru.run.outcome import MISTAKE, ExitCode, Judgement, Outcome, blame, worst
 
 P, F, S, E = Verdict.PASSED, Verdict.FAILED, Verdict.SKIPPED, Verdict.ERROR
 
@@ -37,6 +37,12 @@ def test_exit_code(verdicts: tuple[Verdict, ...], code: int, strict: int) -> Non
 
 def test_an_interrupted_run_is_130_whatever_it_had_found() -> None:
     assert outcome(F, interrupted=True).exit_code() == 130
+
+
+def test_a_mistake_that_only_the_host_showed_is_2() -> None:
+    found = Judgement("run", "run", Finding(E, "there is no such device", facts={MISTAKE: True}), 0.0)
+    assert Outcome("s", (found,)).exit_code() == 2
+    assert Outcome("s", (found,), interrupted=True).exit_code() == 130
 
 
 @pytest.mark.parametrize(

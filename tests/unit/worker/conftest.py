@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from passthru.worker.stream import FramedStream
-from tests.unit.worker.fake_sysfs import Machine
+from tests.unit.worker.fake_sysfs import Machine, usual_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,22 +145,4 @@ def dies() -> Callable[[int], bool]:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A made machine: a serial card, edu, three functions behind a bridge, a card with virtual functions, mtty."""
-    machine = Machine(tmp_path / "machine").make()
-    machine.driver("serial", ["1b36:0002", "1b36:0003"])
-    machine.driver("shpchp", ["1b36:000e"])
-    machine.driver("pcieport", [])
-    machine.driver("igb", ["8086:10c9"])
-    machine.driver("igbvf", ["8086:10ca"])
-    machine.driver("e1000", ["8086:100e"])
-    machine.add("0000:00:04.0", "1b36:000c", 4, driver="pcieport", klass="060400", secondary_bus_number="2")
-    machine.add("0000:00:05.0", "1b36:0002", 5, driver="serial", klass="070002")
-    machine.add("0000:00:06.0", "1234:11e8", 6)
-    machine.add("0000:00:07.0", "1b36:000e", 7, driver="shpchp", klass="060400", secondary_bus_number="1")
-    machine.add("0000:01:01.0", "1b36:0003", 7, driver="serial", klass="070002", behind="0000:00:07.0")
-    machine.add("0000:01:02.0", "8086:100e", 7, driver="e1000", klass="020000", behind="0000:00:07.0")
-    machine.add("0000:01:02.1", "1b36:0010", 7, behind="0000:00:07.0", driver_override="kept")
-    sriov = {"sriov_totalvfs": "7", "sriov_numvfs": "0", "sriov_drivers_autoprobe": "1"}
-    machine.add("0000:00:08.0", "8086:10c9", 8, driver="igb", klass="020000", **sriov)
-    machine.parent("mtty")
-    return machine
+    return usual_machine(tmp_path / "machine")

@@ -75,6 +75,11 @@ class FakeSystem(System):
         """A file that says "busy" is open, or mounted."""
         return self.read(path) == "busy"
 
+    def may(self, path: str, mode: int) -> bool:
+        """What the file's owner may, although a test be root."""
+        allowed = Path(self.path(path)).stat().st_mode >> 6 if self.exists(path) else 0
+        return allowed & mode == mode
+
     def holders(self, path: str) -> list[int]:
         return [4711] if self.claimed(path) else []
 
@@ -92,8 +97,6 @@ class Machine:
         self.root = root
         self.sys = root / "sys"
 
-    # --- what a test makes of it
-
     def make(self) -> Machine:
         """An empty machine with an IOMMU, VFIO's modules on disk, and mtty's parent."""
         for path in (
@@ -105,6 +108,7 @@ class Machine:
             "sys/class/net",
             "sys/class/block",
             "sys/class/tty",
+            "sys/class/virtio-ports",
             "sys/kernel/iommu_groups",
             "sys/module/mdev",
             "sys/devices/pci0000:00",
@@ -204,8 +208,6 @@ class Machine:
             (directory / file).write_text(value + "\n")
         self._link(self.sys / "class" / kind / name, directory)
 
-    # --- the kernel
-
     def device(self, address: str) -> Path:
         """Its directory."""
         return (self.sys / "bus/pci/devices" / address).resolve()
@@ -277,11 +279,13 @@ class Machine:
             raise _refuse(errno.ENOSPC, uuid)
         mdev = directory / uuid
         mdev.mkdir()
-        (mdev / "remove").write_text("")
+        for name in ("remove", "assign_domain"):
+            (mdev / name).write_text("")
         self._link(mdev / "mdev_type", directory / "mdev_supported_types" / kind)
         self._link(directory / "mdev_supported_types" / kind / "devices" / uuid, mdev)
         self._link(self.sys / "bus/mdev/devices" / uuid, mdev)
-        group = self.sys / "kernel/iommu_groups" / str(100 + int(uuid[:2], 16))
+        groups = self.sys / "kernel/iommu_groups"
+        group = groups / str(1 + max(100, *map(int, _names(groups))))
         (group / "devices").mkdir(parents=True)
         self._link(group / "devices" / uuid, mdev)
         self._link(mdev / "iommu_group", group)
@@ -362,6 +366,29 @@ class Machine:
     @staticmethod
     def _link(link: Path, target: Path) -> None:
         link.symlink_to(os.path.relpath(target, link.parent))
+
+
+def usual_machine(root: Path) -> Machine:
+    """A machine with a serial card, edu, three functions behind a bridge, a card with virtual functions, mtty."""
+    machine = Machine(root).make()
+    machine.driver("serial", ["1b36:0002", "1b36:0003"])
+    machine.driver("shpchp", ["1b36:000e"])
+    machine.driver("pcieport", [])
+    machine.driver("igb", ["8086:10c9"])
+    machine.driver("igbvf", ["8086:10ca"])
+    machine.driver("e1000", ["8086:100e"])
+    machine.add("0000:00:04.0", "1b36:000c", 4, driver="pcieport", klass="060400", secondary_bus_number="2")
+    machine.add("0000:00:05.0", "1b36:0002", 5, driver="serial", klass="070002")
+    machine.add("0000:00:06.0", "1234:11e8", 6)
+    machine.add("0000:00:07.0", "1b36:000e", 7, driver="shpchp", klass="060400", secondary_bus_number="1")
+    machine.add("0000:01:01.0", "1b36:0003", 7, driver="serial", klass="070002", behind="0000:00:07.0")
+    machine.add("0000:01:02.0", "8086:100e", 7, driver="e1000", klass="020000", behind="0000:00:07.0")
+    machine.add("0000:01:02.1", "1b36:0010", 7, behind="0000:00:07.0", driver_override="kept")
+    sriov = {"sriov_totalvfs": "7", "sriov_numvfs": "0", "sriov_drivers_autoprobe": "1"}
+    machine.add("0000:00:08.0", "8086:10c9", 8, driver="igb", klass="020000", **sriov)
+    machine.below("0000:00:08.0", "net", "card0", flags="0x1002")
+    machine.parent("mtty")
+    return machine
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -277,6 +277,13 @@ def test_what_a_child_prints_is_told_where_that_is_asked_for(worker: RawWorker) 
 
 
 def test_a_child_needs_a_port_for_each_stream(worker: RawWorker) -> None:
-    request = {"name": "child", "argv": ["true"], "env": {}, "streams": ["a", "b"], "listens": [], "output": None}
+    request: dict[str, Any] = {
+        "name": "child",
+        "argv": ["true"],
+        "env": {},
+        "streams": ["a", "b"],
+        "listens": [],
+        "output": None,
+    }
     reply, _ = worker.ask("start", **request, ports=["only.one"])
     assert reply["error"]["message"] == "a child needs as many ports as it has streams and pipes"

@@ -16,11 +16,12 @@ from passthru.image.kbuild import headers, sources, toolchain
 from passthru.image.kbuild.build import build_modules
 from passthru.image.kbuild.private_root import write_script
 from passthru.image.kbuild.recipe import load
+from passthru.image.own.recipe import load as load_own
 from tests.unit.image.kbuild.made import GCC, build_tree, recipe_directory, user_kernel
 from tests.unit.image.made import kernel_with
 
 if TYPE_CHECKING:
-    from passthru.image.store import Store
+    from passthru.image.store import Entry, Store
 
 TOOLS = ("make", "gcc", "as", "ld", "ar", "nm", "objcopy", "objdump", "readelf", "strip")
 GNU_MAKE = 'echo "GNU Make 4.3"'
@@ -128,6 +129,28 @@ def test_a_compiler_that_is_not_to_be_had(
     with pytest.raises(MissingCapability) as error:
         toolchain.choose(user_kernel(tree, {"MODULES": "y", **config}), store, tell_nobody)
     assert error.value.capability == capability
+
+
+def test_the_own_kernel_s_modules_are_built_with_what_it_was_built_with(
+    machine: Machine, tree: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those tools are in the cache already; headers and source are the kernel's own too."""
+    asked = []
+
+    def packages_root(suite: str, packages: list[str], *_: object, **__: object) -> Entry:
+        asked.append((suite, packages))
+        key = {"packages": [f"{name}=1" for name in packages]}
+        return store.entry("debian", key, lambda _: None, tell_nobody)
+
+    monkeypatch.setattr(toolchain, "packages_root", packages_root)
+    pin = {"key": {"source": ["linux-source-9.9=9.9.1-1"]}}
+    own = replace(user_kernel(tree, GCC), source="own", pin=pin)
+    chosen = toolchain.choose(own, store, tell_nobody)
+    recipe = load_own("amd64")
+    assert (asked, chosen.told) == ([(recipe.tools_suite, list(recipe.tools))], "gcc-12 1 of Debian bookworm")
+    assert headers.choose(own, store, tell_nobody).told == "the headers of the own kernel"
+    assert headers.stamp(own) == ""
+    assert sources.source_package(own) == (recipe.suite, "linux-source-9.9", "9.9.1-1")
 
 
 def test_an_architecture_that_nobody_builds_for(tree: Path, store: Store) -> None:
