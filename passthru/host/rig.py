@@ -182,7 +182,8 @@ class Rig:
             if any(re.search(r"reboot: (?:Power down|Restarting system|System halted)", line) for line in last):
                 end = "turned itself off"
             self.trouble(RIG, f"the rig's QEMU {end}{said}")
-        self.host.lose(WorkerLost(f"the rig's QEMU {end}"))
+        # Those who wait for the worker hear of the trouble first, where they hear of it at all.
+        asyncio.get_running_loop().call_soon(self.host.lose, WorkerLost(f"the rig's QEMU {end}"))
 
     def _splat(self, splat: Splat) -> None:
         if splat.quirk is not None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from passthru.errors import DeadlineExceeded, PassthruError, UserMistake
-from passthru.host import ChildSpec
+from passthru.host import ChildSpec, Exit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +43,14 @@ class Assigned(Protocol):
     def driver(self) -> str | None: ...
 
 
+async def unguarded(awaited: Awaitable[Exit]) -> Exit:
+    """Nothing ends the wait but what is awaited."""
+    return await awaited
+
+
+Guard = Callable[[Awaitable[Exit]], Awaitable[Exit]]
+
+
 def facts_of(assigned: Assigned) -> dict[str, str]:
     """A prepared device as checks know it (``check.host_hand.FACTS``)."""
     sysfs = assigned.qemu.get("sysfsdev") or f"/sys/bus/pci/devices/{assigned.address}"
@@ -70,8 +79,14 @@ class Ended:
 class HostPrograms:
     """Programs on ``host``, whose outputs go to files in ``directory``; see ``check.host_hand.HostHand``."""
 
-    def __init__(self, host: Host, directory: Path, devices: Mapping[str, Mapping[str, str]]) -> None:
-        """``devices`` is what is known of each assigned device on the host, by its id (``facts_of``)."""
+    def __init__(
+        self, host: Host, directory: Path, devices: Mapping[str, Mapping[str, str]], guard: Guard = unguarded
+    ) -> None:
+        """``devices`` is what is known of each assigned device on the host, by its id (``facts_of``).
+
+        ``guard`` ends a wait by what befell the host or its guest meanwhile.
+        """
+        self._guard = guard
         self._host = host
         self._directory = directory
         self._devices = devices
@@ -84,7 +99,7 @@ class HostPrograms:
         output = self._directory / f"{name}.log"
         child = await self._host.start(ChildSpec(name, tuple(argv), env=env, output=output))
         try:
-            end = await child.wait(deadline)
+            end = await self._guard(child.wait(deadline))
         except DeadlineExceeded as error:
             await child.kill()
             last = (await _read(output)).decode(errors="replace").splitlines()[-_LAST_LINES:]

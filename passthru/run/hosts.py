@@ -61,6 +61,8 @@ async def open_host(plan: Plan, directory: RunDirectory, deadline: Deadline, tel
         local = await stack.enter_async_context(open_local_host(deadline=deadline, tell=tell))
         if plan.rig is None:
             yield HostUp(local)
+            if plan.scenario.passed_through and local.lost.done():
+                tell(Note("what the lost worker had done to this machine's devices, `passthru recover` undoes"))
             return
         spec = plan.rig.spec(directory)
         opened = open_rig(spec, local, deadline=deadline, tell=tell, directory=directory.path)

@@ -64,7 +64,7 @@ class RigPlan:
         """The rig's machine, for a person with a shell."""
         host = self.host
         return rigs.rig_vm(
-            self.kernel.image,
+            self.image.boot,
             self.image.initrd,
             {drive.serial: drive.path for drive in self.image.drives},
             iommu=host.iommu,
@@ -120,7 +120,7 @@ def plan_rig(
 ) -> RigPlan:
     """Find, fetch and build the rig of ``scenario``, in which ``qemu`` runs the guest.
 
-    Blocks. Raises Unusable, UserMistake.
+    Blocks. Raises Unusable, UserMistake; MissingCapability for a module that cannot be built for the rig's kernel.
     """
     host = scenario.host
     if not isinstance(host, RigHost):
@@ -134,6 +134,8 @@ def plan_rig(
     root = pins.host_kernel["root"] if pins.host_kernel is not None else None
     kernel = kernels.resolve(host.kernel, store, tell, pin=root, update=update)
     image = build_rig(kernel, host.modules, qemu, brought, store, tell, pins=pins.rig, update=update)
+    for missing in image.missing.values():
+        raise missing
     chosen = accelerators.choose(host.accel, emulator, kernel, lambda: floor_image(store, tell), store, tell)
     files = {path: f"{FILES_HOME}/{name}" for name, path in brought.items()}
     return RigPlan(host, emulator, kernel, image, accelerators.of_rig(chosen), files)

@@ -106,7 +106,9 @@ async def set_up(
             await asyncio.sleep(2 * LAST_WORDS)
             raise guest.troubles.first or trouble from None
         watch.monitor(monitor)
-        yield Stage(up, guest, monitor, qemu, servers, HostPrograms(host, directory.path, up.facts))
+        yield Stage(
+            up, guest, monitor, qemu, servers, HostPrograms(host, directory.path, up.facts, guest.troubles.guard)
+        )
 
 
 class _Watch:

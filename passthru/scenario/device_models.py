@@ -87,7 +87,13 @@ def device_type(model: str, bus: str = SERVED) -> type[DeviceSpec]:
 
 
 def like(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The keys that follow from an mdev's type: the model that is the same device, and that model's options."""
-    kind = table.get("type")
-    known = _TYPES.get(kind) if table.get("bus") == "mdev" and isinstance(kind, str) else None
+    """The keys that follow from an mdev's type: the model that is the same device, and that model's options.
+
+    Of a type that nobody knows but its parent: whether it is there the host says.
+    """
+    if table.get("bus") != "mdev":
+        return {}
+    kind, parent = table.get("type"), table.get("parent")
+    known = _TYPES.get(kind) if isinstance(kind, str) else None
+    known = known or next((keys for keys in _TYPES.values() if keys["model"] == parent), None)
     return known if known is not None and table.get("model", known["model"]) == known["model"] else {}

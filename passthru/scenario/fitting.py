@@ -89,6 +89,8 @@ def _uuids(devices: Mapping[str, MdevDevice]) -> Iterator[Problem]:
 
 def _unlike(name: str, device: MdevDevice) -> Iterator[Problem]:
     """Options that contradict the type."""
-    for key, value in like({"bus": "mdev", "type": device.type, "model": device.model}).items():
+    for key, value in like(
+        {"bus": "mdev", "type": device.type, "parent": device.parent, "model": device.model}
+    ).items():
         if key != "model" and device.options.get(key, value) != value:
             yield Problem(("device", name, key), f"is {device.options[key]}, and {value} for the type {device.type}")

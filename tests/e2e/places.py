@@ -72,8 +72,16 @@ def _python_in_reach() -> tuple[str, ...]:
     closed = next((path for path in reversed(python.parents) if not path.stat().st_mode & 0o001), None)
     if closed is None:
         return ()
-    script = 'exec 3<"$0" && mount -t tmpfs -o mode=755 none "$1" && mkdir -p "$0" && mount -c --bind /proc/self/fd/3 "$0"'
-    return (*namespaces("mount"), "sh", "-c", f'{script} && exec 3<&- && shift && exec "$@"', str(python), str(closed))
+    steps = (
+        'exec 3<"$0"',
+        'mount -t tmpfs -o mode=755 none "$1"',
+        'mkdir -p "$0"',
+        'mount -c --bind /proc/self/fd/3 "$0"',
+        "exec 3<&-",
+        "shift",
+        'exec "$@"',
+    )
+    return (*namespaces("mount"), "sh", "-c", " && ".join(steps), str(python), str(closed))
 
 
 def _tried(words: Sequence[str], what: str) -> None:

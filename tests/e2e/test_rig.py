@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from passthru.check.guest_view import differences, recorded
 from tests.e2e.harness import lines_until
 from tests.e2e.test_main_job import child_pid
 
@@ -19,6 +21,33 @@ if TYPE_CHECKING:
     from tests.e2e.harness import Command
 
 QUICK = ("--set", "check.loopback.bursts=2")
+
+
+C_PROGRAM = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <linux/vfio.h>
+
+int main(void)
+{
+	const char *path = getenv("PASSTHRU_VFIO_GROUP"), *address = getenv("PASSTHRU_DEVICE_ADDRESS");
+	struct vfio_group_status status = { .argsz = sizeof(status) };
+	int container, group, good;
+
+	printf("TAP version 13\n1..3\n");
+	printf("%s 1 has an address\n", address && *address ? "ok" : "not ok");
+	container = open("/dev/vfio/vfio", O_RDWR);
+	good = container >= 0 && ioctl(container, VFIO_GET_API_VERSION) == VFIO_API_VERSION;
+	printf("%s 2 has VFIO\n", good ? "ok" : "not ok");
+	group = open(path ? path : "", O_RDWR);
+	good = group >= 0 && !ioctl(group, VFIO_GROUP_GET_STATUS, &status) && (status.flags & VFIO_GROUP_FLAGS_VIABLE);
+	printf("%s 3 opens its group, which is viable\n", good ? "ok" : "not ok");
+	return !good;
+}
+"""
 
 
 def host_program(tmp_path: Path, script: str) -> tuple[str, ...]:
@@ -114,3 +143,48 @@ def test_without_an_iommu_nothing_is_assigned_and_the_fix_is_told(passthru: Comm
     assert ended.status == 125, ended
     assert "IOMMU" in json.dumps(ended.findings())
     assert ended.events("device-prepared") == []
+
+
+def test_one_card_two_ways_gives_the_same_view_of_it(passthru: Command) -> None:
+    """mtty.ko as an mdev, and our model of it over vfio-user: lspci, setserial and the kernel's messages agree."""
+    emulated, kernels = (passthru("run", name, *QUICK) for name in ("mtty", "mtty-mdev"))
+    assert (emulated.status, kernels.status) == (0, 0), f"{emulated}\n{kernels}"
+    compared = differences(recorded(emulated.directory, "mtty0"), recorded(kernels.directory, "mtty0"))
+    assert compared.wrong == []
+    assert compared.varies != []
+
+
+def test_the_real_mtty_has_the_bug_of_16_bytes(passthru: Command) -> None:
+    """As the model has it: see test_main_job."""
+    ended = passthru("run", "mtty-mdev", "--set", "check.loopback.bytes=16")
+    assert ended.status == 1, ended
+    finding = ended.findings()["loopback"]
+    assert finding["verdict"] == "failed"
+    assert "lost" in " ".join([finding["summary"], *finding["details"]])
+
+
+def test_an_iommu_that_remaps_no_interrupts_needs_a_word(passthru: Command) -> None:
+    """virtio-iommu, which Debian has as a module from 6.12 on."""
+    words = ("--set", "host.iommu=virtio", "--set", "host.kernel=debian:bookworm-backports")
+    refused = passthru("run", "edu", *words)
+    assert refused.status == 125, refused
+    assert "unsafe_interrupts" in json.dumps(refused.findings())
+    assert refused.events("device-prepared") == []
+    allowed = passthru("run", "edu", *words, "--set", "host.unsafe_interrupts=true")
+    assert allowed.status == 0, allowed
+
+
+def test_a_program_in_c_is_judged_on_the_host(passthru: Command, tmp_path: Path) -> None:
+    """KTAP, with the device's address, its group and its file in the environment."""
+    source = tmp_path / "vfio_test.c"
+    source.write_text(C_PROGRAM)
+    program = tmp_path / "vfio_test"
+    subprocess.run(["gcc", "-static", "-o", program, source], check=True)
+    options = ("--set", "check.c.use=host-command", "--set", f"check.c.program={program}")
+    ended = passthru("run", "edu", *options, "--set", "check.c.device=edu0", "--set", "check.c.unplugged=true")
+    assert ended.status == 0, ended
+    assert ended.findings()["c"]["verdict"] == "passed"
+    wrong = ("--set", 'check.c.environment={ PASSTHRU_VFIO_GROUP = "/dev/vfio/99" }')
+    ended = passthru("run", "edu", *options, "--set", "check.c.device=edu0", *wrong)
+    assert ended.status == 1, ended
+    assert "opens its group" in json.dumps(ended.findings()["c"])

@@ -41,8 +41,10 @@ def lay_out(root: Entry, gcc: int, arch: str, work: Path) -> Tools:
         write_script(work / "bin" / name, inside.start(root.path / "usr/bin" / name))
     own = commands.variables
     sysroot = shlex.quote(f"--sysroot={root.path}")
+    # The place of this build shows nowhere, so that the same tools come out of each.
+    compiler = f'#!/bin/sh\nexec {own["CC"]} {sysroot} -ffile-prefix-map={work}=. "$@" -g0\n'
     here = {
-        "HOSTCC": str(write_script(work / "bin/hostcc", f'#!/bin/sh\nexec {own["CC"]} {sysroot} "$@"\n')),
+        "HOSTCC": str(write_script(work / "bin/hostcc", compiler)),
         "HOSTLD": own["LD"],
         "HOSTAR": own["AR"],
         "HOSTLDFLAGS": "-static",

@@ -71,12 +71,14 @@ def device_trouble(system: System, address: str, ours: set[str]) -> Iterator[Blo
         )
         return
     group = pci.group_of(system, address)
-    if group is None:
+    group_changes: list[tuple[str, str | None, str | None]] = []
+    if group is None and _may_get_a_group(system, address):
+        group_changes = [(address, None, pci.VFIO_PCI)]
+    elif group is None:
         if system.names("/sys/class/iommu"):
             yield unusable(f"no IOMMU of this host translates for {address}", "put the device into another slot")
         else:
             yield from ()  # iommu_trouble says why
-        group_changes = []
     else:
         group_changes = pci.moves(system, address, group)
         yield from group_trouble(system, address, group, group_changes)
@@ -87,6 +89,12 @@ def device_trouble(system: System, address: str, ours: set[str]) -> Iterator[Blo
         )
     if address not in ours:
         yield from open_trouble(system, address, group)
+
+
+def _may_get_a_group(system: System, address: str) -> bool:
+    """Whether the kernel has not asked yet which IOMMU translates for a device: some IOMMUs (virtio's, by its VIOT) are
+    asked when the first driver is tried on it (acpi_dma_configure in really_probe, drivers/base/dd.c)."""
+    return driver_of(system, address) is None and bool(system.names("/sys/class/iommu"))
 
 
 def override_possible(system: System, address: str) -> bool:
@@ -195,13 +203,18 @@ def prepare(ledger: Ledger, wanted: Message, ours: set[str]) -> Message:
         address = function
     for error in device_trouble(system, address, ours):
         raise error
+    original = driver_of(system, address)
+    changed = []
+    if pci.group_of(system, address) is None:
+        for step in change_driver(system, address, pci.VFIO_PCI):
+            ledger.do({**step, "owner": owner, "resource": f"device {address}"})
+        changed.append(address)
+        resources.append(f"device {address}")
     group = pci.group_of(system, address)
     if group is None:
         raise unusable(f"no IOMMU of this host translates for {address}", "see `passthru doctor`")
-    original = driver_of(system, address)
     resource = f"group {group}"
     resources.append(resource)
-    changed = []
     for member, _, then in pci.moves(system, address, group):
         for step in change_driver(system, member, then):
             ledger.do({**step, "owner": owner, "resource": resource})

@@ -126,7 +126,8 @@ async def test_a_person_gets_a_shell_and_a_new_one_after_leaving(parts: Parts) -
         await dialogue.send_line("echo going; sleep 1000; echo not reached")
         await dialogue.expect(r"\ngoing", deadline)
         # Until the sleep has the terminal, Ctrl-C is the shell's, which waits for it all the same.
-        await machine.guest.succeed("until pid=$(pidof sleep) && set -- $(cat /proc/$pid/stat) && [ $5 = $8 ]; do :; done")
+        has_it = "pid=$(pidof sleep) && set -- $(cat /proc/$pid/stat) && [ $5 = $8 ]"
+        await machine.guest.succeed(f"until {has_it}; do :; done")
         await dialogue.send(b"\x03")
         await dialogue.expect("guest# ", deadline)
         assert b"\nnot reached" not in dialogue.before

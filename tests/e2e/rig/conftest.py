@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from tests.e2e.rig.brought import Brought, bring
+from passthru.image.store import Store
+from tests.e2e.rig.brought import Brought, bring, installed
 from tests.e2e.rig.emulated import EmulatedHost, emulated, rig_plan
+from tests.e2e.rig.local import Local, install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,3 +30,15 @@ async def rig(brought: Brought, tmp_path_factory: pytest.TempPathFactory) -> Asy
     plan = await asyncio.to_thread(rig_plan, brought.overrides)
     async with emulated(plan, tmp_path_factory.mktemp("rig")) as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The wheel of this checkout, for the rig's Python."""
+    return installed(Store(), tmp_path_factory.mktemp("installed"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def inside(rig: EmulatedHost, brought: Brought, package: bytes) -> Local:
+    """The command ``passthru``, installed in the shared rig."""
+    return await install(rig, brought, package)

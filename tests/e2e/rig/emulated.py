@@ -136,6 +136,19 @@ class EmulatedHost:
         """Wait until a process of the rig has ended."""
         await self.succeed("python3", "-I", "-S", "-c", _WAIT, str(pid))
 
+    @contextlib.asynccontextmanager
+    async def modules(self, *names: str) -> AsyncIterator[None]:
+        """Have modules of the kernel loaded; afterwards those that came by it are gone again."""
+        before = await self._loaded()
+        await self.succeed("modprobe", "-a", *names)
+        yield
+        # /proc/modules has the last loaded first, and what it needs after it.
+        for name in [name for name in await self._loaded() if name not in before]:
+            await self.succeed("rmmod", name)
+
+    async def _loaded(self) -> list[str]:
+        return [line.split()[0] for line in (await self.succeed("cat", "/proc/modules")).splitlines()]
+
     async def snapshot(self) -> dict[str, object]:
         """All of the rig that preparing devices changes; see ``kill_tests``."""
         script = f"import sys, json; sys.path.append({TESTS!r}); import kill_tests; "

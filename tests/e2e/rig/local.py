@@ -65,6 +65,12 @@ class Local:
         """Run it to its end."""
         return await self.rig.run(*_PASSTHRU, *arguments, env=self._env, seconds=RUN_SECONDS)
 
+    async def succeed(self, *arguments: str) -> str:
+        """Run it, which must succeed; returns what it printed."""
+        ended = await self(*arguments)
+        assert ended.status == 0, ended.stdout.decode()
+        return ended.stdout.decode()
+
     async def start(self, *arguments: str) -> Child:
         """Start it."""
         return await self.rig.start("passthru", *_PASSTHRU, *arguments, env=self._env)

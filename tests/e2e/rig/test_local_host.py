@@ -4,34 +4,15 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
-import pytest_asyncio
 
-from passthru.image.store import Store
-from tests.e2e.rig.brought import Brought, installed
-from tests.e2e.rig.local import RUN, Local, install
+from tests.e2e.rig.local import RUN, Local
 from tests.unit.worker.kill_tests import assert_same
-
-if TYPE_CHECKING:
-    from tests.e2e.rig.emulated import EmulatedHost
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EDU = "0000:00:05.0"
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The wheel of this checkout, for the rig's Python."""
-    return installed(Store(), tmp_path_factory.mktemp("installed"))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def passthru(rig: EmulatedHost, brought: Brought, package: bytes) -> Local:
-    """The command in the rig."""
-    return await install(rig, brought, package)
 
 
 def assert_assigned(before: dict[str, object], now: dict[str, object]) -> None:
@@ -45,43 +26,44 @@ def assert_assigned(before: dict[str, object], now: dict[str, object]) -> None:
     assert changed - {"modules", "journals"} == {EDU, "mdevs"}
 
 
-async def test_devices_are_assigned_judged_and_given_back(passthru: Local) -> None:
-    before = await passthru.rig.snapshot()
-    ended = await passthru(*RUN)
+async def test_devices_are_assigned_judged_and_given_back(inside: Local) -> None:
+    before = await inside.rig.snapshot()
+    ended = await inside(*RUN)
     printed = ended.stdout.decode()
     assert ended.status == 0, printed
     assert "KVM (a short guest ran under KVM)" in printed
     assert "PASSED (7 passed)" in printed
-    assert [device["name"] for device in await passthru.events("device-prepared")] == ["mtty0", "edu0"]
-    assert_same(before, await passthru.rig.snapshot(), "the run has ended")
+    assert [device["name"] for device in await inside.events("device-prepared")] == ["mtty0", "edu0"]
+    assert_same(before, await inside.rig.snapshot(), "the run has ended")
 
 
-async def test_all_is_as_before_as_soon_as_a_killed_run_has_gone(passthru: Local) -> None:
+async def test_all_is_as_before_as_soon_as_a_killed_run_has_gone(inside: Local) -> None:
     """SIGKILL of the harness: its worker hears its stream end, and needs nobody."""
-    before = await passthru.rig.snapshot()
-    run = await passthru.held()
-    assert_assigned(before, await passthru.rig.snapshot())
-    (worker,) = await passthru.events("worker-started")
+    before = await inside.rig.snapshot()
+    run = await inside.held()
+    assert_assigned(before, await inside.rig.snapshot())
+    (worker,) = await inside.events("worker-started")
     await run.signal(signal.SIGKILL)
-    await passthru.rig.wait_for_end(worker["pid"])
-    assert_same(before, await passthru.rig.snapshot(), "its harness was killed")
-    assert await passthru.rig.processes("qemu") == []
+    await inside.rig.wait_for_end(worker["pid"])
+    assert_same(before, await inside.rig.snapshot(), "its harness was killed")
+    assert await inside.rig.processes("qemu") == []
 
 
-async def test_what_a_killed_worker_left_is_recovered(passthru: Local) -> None:
+async def test_what_a_killed_worker_left_is_recovered(inside: Local) -> None:
     """SIGKILL of the worker: the run ends, judges nothing, and says what to do."""
-    before = await passthru.rig.snapshot()
-    run = await passthru.held()
-    (worker,) = await passthru.events("worker-started")
-    await passthru.rig.succeed("kill", "-KILL", str(worker["pid"]))
-    ended = await run.wait(passthru.rig.deadline())
-    printed = passthru.rig.output(run)
+    before = await inside.rig.snapshot()
+    run = await inside.held()
+    (worker,) = await inside.events("worker-started")
+    await inside.rig.succeed("kill", "-KILL", str(worker["pid"]))
+    ended = await run.wait(inside.rig.deadline())
+    printed = inside.rig.output(run)
     assert ended.code == 125, printed
     assert "was killed by SIGKILL" in printed
-    assert await passthru.rig.processes("qemu") == []
-    left = await passthru.rig.snapshot()
+    assert "`passthru recover`" in printed
+    assert await inside.rig.processes("qemu") == []
+    left = await inside.rig.snapshot()
     assert_assigned(before, left)
     assert left["journals"] != []
-    recovered = await passthru("recover")
+    recovered = await inside("recover")
     assert recovered.status == 0, recovered.stdout.decode()
-    assert_same(before, await passthru.rig.snapshot(), "what it left was recovered")
+    assert_same(before, await inside.rig.snapshot(), "what it left was recovered")

@@ -14,8 +14,9 @@ import pytest
 from passthru.errors import Unusable, UserMistake
 from passthru.events import Event, Progress
 from passthru.qemu import identity, probe
-from passthru.qemu.accelerator import choose, remember
+from passthru.qemu.accelerator import choose, here, kvm, remember, tcg
 from passthru.qemu.binary import Candidate, Qemu
+from passthru.qemu.processor import SLOWER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,3 +148,50 @@ def test_nothing_is_tried_where_it_is_plain(
     with pytest.raises(UserMistake, match="no accelerator 'xen'; take one of auto, kvm, tcg"):
         choose("xen", qemu, kernel, no_initrd, store, told.append)
     assert told == []
+
+
+EMULATED = "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: QEMU TCG CPU version 2.5+\n"
+"""The processor of a rig under TCG, which emulates AMD's SVM."""
+
+
+@pytest.fixture
+def processors(tmp_path: Path) -> Path:
+    """The processors of an emulated machine."""
+    path = tmp_path / "cpuinfo"
+    path.write_text(EMULATED)
+    return path
+
+
+def test_a_machine_that_is_itself_emulated_is_slower_and_gives_its_guests_the_sound_processor(
+    trial: Trial, kernel: Kernel, store: Store, told: list[Event], device: Path, processors: Path
+) -> None:
+    """Newer guest kernels crash with the host's model under the SVM that TCG emulates."""
+    program, qemu = trial("first-line")
+    chosen = choose("auto", qemu, kernel, initrd, store, told.append, device=device, processors=processors)
+    assert (chosen.name, chosen.reason) == ("kvm", "a short guest ran under KVM")
+    assert chosen.args == ("-accel", "kvm", "-cpu", "qemu64")
+    assert chosen.args[-1] in program.starts[-1], "the trial guest was another one"
+    assert "tsc=unstable" in chosen.kernel_words
+    asked = choose("tcg", qemu, kernel, initrd, store, told.append, device=device, processors=processors)
+    assert asked.args == tcg().args
+    assert tcg().scale < chosen.scale < asked.scale
+
+
+def test_the_trial_waits_longer_on_an_emulated_machine(
+    trial: Trial, kernel: Kernel, store: Store, told: list[Event], device: Path, processors: Path
+) -> None:
+    _, qemu = trial("silence")
+    chosen = choose(
+        "auto", qemu, kernel, initrd, store, told.append, device=device, processors=processors, seconds=0.05
+    )
+    assert (chosen.name, chosen.scale) == ("tcg", tcg().scale * SLOWER)
+    assert re.search(r"printed nothing in 1\.\d s", chosen.reason)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "processor\t: 0\n", "model name\t: QEMU Virtual CPU version 2.5+\n", "Features\t: QEMU TCG CPU\n"]
+)
+def test_any_other_machine_is_a_real_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert here(kvm(), tmp_path / "cpuinfo") == kvm()
+    assert here(tcg(), tmp_path / "missing") == tcg()

@@ -71,8 +71,10 @@ def test_an_mdevs_type_says_what_the_device_is_like(path: Path, kind: str, ports
 
 
 def test_a_type_that_nobody_knows_is_like_nothing(path: Path) -> None:
-    path.write_text(MDEV.replace("mtty-2", "i915-GVTg_V5_4"))
+    path.write_text(MDEV.replace("mtty-2", "i915-GVTg_V5_4").replace('"mtty"', '"0000:00:02.0"'))
     assert (load(path).device["m"].model, load(path).device["m"].options) == ("", {})
+    path.write_text(MDEV.replace("mtty-2", "mtty-9"))  # whether the parent has it the host says
+    assert load(path).device["m"].model == "mtty"
     assert load(path, ["device.m.model=mtty"]).device["m"].options["ports"] == 2
 
 

@@ -219,8 +219,8 @@ def hung_up(command: Sequence[str], root: str, act: Act, when: str) -> Iterator[
         acting.start()
         stopped = worker.stopped()
         worker.socket.shutdown(socket.SHUT_RDWR)
+        acting.join(SECONDS)  # it reads the end of the stream, which must not be closed under it
         assert worker.hang_up() == 0, "the worker could not undo all of it"
-        acting.join(SECONDS)
         assert_same(before, snapshot(root), f"the stream ended {when} step {number}")
         if not stopped:
             return
