@@ -40,6 +40,10 @@ _EMULATED_CLOCKS = ("tsc=unstable", "no_timer_check")
 # KVM, and in 1.7 s with the same kernel where the rig would be.
 _NESTED_KVM = 2.5
 
+# Each byte on a nested guest's serial line is several exits through two machines: a boot's 22 kB take 4 s of 10. Warnings
+# and worse are printed all the same, and the rest from the first line of /init on; the kernel's own log has everything.
+_FEW_WORDS = ("loglevel=5",)
+
 _SAME_ARCH = {"x86_64": {"x86_64", "i386"}, "aarch64": {"aarch64", "arm"}}
 
 
@@ -91,7 +95,7 @@ def nested(rig: Accelerator, trouble: str = "") -> Accelerator:
     """
     if trouble:
         return replace(tcg(trouble), scale=tcg().scale * (SLOWER if rig.name == "tcg" else 1.0))
-    words = rig.kernel_words
+    words = (*rig.kernel_words, *_FEW_WORDS)
     scale = rig.scale * _NESTED_KVM
     return Accelerator("kvm", scale, ("-accel", "kvm", "-cpu", "qemu64"), "the rig's own KVM", words)
 

@@ -95,5 +95,5 @@ def like(table: Mapping[str, Any]) -> Mapping[str, Any]:
         return {}
     kind, parent = table.get("type"), table.get("parent")
     known = _TYPES.get(kind) if isinstance(kind, str) else None
-    known = known or next((keys for keys in _TYPES.values() if keys["model"] == parent), None)
+    known = known or next(({"model": parent} for keys in _TYPES.values() if keys["model"] == parent), None)
     return known if known is not None and table.get("model", known["model"]) == known["model"] else {}

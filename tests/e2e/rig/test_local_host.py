@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
 
-from tests.e2e.rig.local import RUN, Local
+from tests.e2e.rig.local import HELD, RUN, Local
 from tests.unit.worker.kill_tests import assert_same
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -37,10 +38,19 @@ async def test_devices_are_assigned_judged_and_given_back(inside: Local) -> None
     assert_same(before, await inside.rig.snapshot(), "the run has ended")
 
 
+async def test_doctor_sees_the_devices(inside: Local) -> None:
+    """It finds nothing in the way of either, and nothing missing but what a rig has no use for."""
+    told = (await inside("doctor", *HELD[1:])).stdout.decode()
+    assert re.search(r"^ready +device mtty0 +a mtty-2 of mtty can be assigned$", told, re.MULTILINE), told
+    assert re.search(r"^ready +device edu0 +1234:11e8 can be assigned$", told, re.MULTILINE), told
+    assert re.findall(r"^missing +(\S+)", told, re.MULTILINE) == ["packages"], told
+
+
 async def test_all_is_as_before_as_soon_as_a_killed_run_has_gone(inside: Local) -> None:
     """SIGKILL of the harness: its worker hears its stream end, and needs nobody."""
     before = await inside.rig.snapshot()
     run = await inside.held()
+    assert len(await inside.rig.processes("qemu")) == 1
     assert_assigned(before, await inside.rig.snapshot())
     (worker,) = await inside.events("worker-started")
     await run.signal(signal.SIGKILL)
