@@ -9,7 +9,7 @@ run: venv
 	@$(BIN)/passthru run mtty
 
 test: venv lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 lint: venv
 	@$(BIN)/ruff check .

@@ -4,7 +4,20 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
 
 INSTALLED = bool(entry_points(group="pytest11", name="passthru"))
 
 pytest_plugins = ["pytester"] if INSTALLED else ["pytester", "passthru.pytest_plugin"]
+
+_SHARED = Path(__file__).parent / "e2e" / "rig"
+"""Its tests share one rig."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several processes (``make test``), one runs all of a file, as it has fixtures to share."""
+    for item in items:
+        together = _SHARED if _SHARED in item.path.parents else item.path
+        item.add_marker(pytest.mark.xdist_group(str(together)))

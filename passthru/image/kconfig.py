@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from passthru.errors import Unusable, UserMistake
@@ -38,12 +39,17 @@ def read_fragment(lines: Iterable[str], where: str) -> dict[str, str]:
     return found
 
 
-def unmet(fragment: Mapping[str, str], config: Mapping[str, str]) -> list[str]:
-    """What ``config`` does not have as the fragment sets it: ``CONFIG_KVM=m (it is y)``."""
+def unmet(
+    fragment: Mapping[str, str], config: Mapping[str, str], renamed: Mapping[str, str] = MappingProxyType({})
+) -> list[str]:
+    """What ``config`` does not have as the fragment sets it: ``CONFIG_KVM=m (it is y)``.
+
+    ``renamed`` maps options to other names, by which they may have come out instead.
+    """
     return [
         f"CONFIG_{name}={value} (it is {config.get(name, 'not set')})"
         for name, value in fragment.items()
-        if config.get(name, "n") != value
+        if value not in (config.get(name, "n"), config.get(renamed.get(name, name), "n"))
     ]
 
 

@@ -84,9 +84,11 @@ class Build:
     def _configure(self) -> None:
         """Everything that the recipe does not name is off; that all it names came out so is checked."""
         fragment = self.work / "fragment"
-        fragment.write_text("".join(f"{line}\n" for line in config_lines(self.config)))
+        renamed = self.recipe.renamed
+        later = {renamed[name]: value for name, value in self.config.items() if name in renamed}
+        fragment.write_text("".join(f"{line}\n" for line in config_lines({**later, **self.config})))
         self._make(["allnoconfig"], {"KCONFIG_ALLCONFIG": str(fragment)})
-        wrong = unmet(self.config, parse_config((self.linux / ".config").read_bytes()))
+        wrong = unmet(self.config, parse_config((self.linux / ".config").read_bytes()), renamed)
         if wrong:
             raise Unusable(
                 f"the source of the own kernel does not take all options of its recipe: {', '.join(wrong)}; see in "

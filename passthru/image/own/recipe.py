@@ -30,9 +30,10 @@ _SHAPE: Mapping[str, Mapping[str, type]] = {
 class OwnRecipe:
     """How the kernel is made.
 
-    ``config`` maps options without ``CONFIG_`` to values, ``n`` among them; all others are off. Of ``without`` only
-    makefiles and Kconfigs are unpacked, except below ``kept``. ``files`` and ``seconds`` (of one processor) are what a
-    build took when it was measured. ``identity`` changes with what would be built.
+    ``config`` maps options without ``CONFIG_`` to values, ``n`` among them; all others are off; ``renamed`` maps some of
+    them to what later kernels call them. Of ``without`` only makefiles and Kconfigs are unpacked, except below ``kept``.
+    ``files`` and ``seconds`` (of one processor) are what a build took when it was measured. ``identity`` changes with
+    what would be built.
     """
 
     arch: str
@@ -47,6 +48,7 @@ class OwnRecipe:
     seconds: int
     config: Mapping[str, str] = field(repr=False)
     identity: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(arch: str, home: Path | None = None) -> OwnRecipe:
@@ -79,12 +81,20 @@ def load(arch: str, home: Path | None = None) -> OwnRecipe:
         seconds=expect["processor_seconds"],
         config=config,
         identity=hashlib.sha256("\0".join(lines).encode()).hexdigest(),
+        renamed=_names(path, told),
     )
 
 
 def config_lines(config: Mapping[str, str]) -> list[str]:
     """A configuration as kconfig reads it."""
     return [f"CONFIG_{name}={value}" for name, value in sorted(config.items())]
+
+
+def _names(path: Path, told: Mapping[str, Any]) -> dict[str, str]:
+    renamed = told.get("renamed", {})
+    if not isinstance(renamed, dict) or not all(isinstance(name, str) for name in renamed.values()):
+        raise UserMistake(f'{path}: [renamed] is not a table of names, such as PROC_SYSCTL = "SYSCTL"')
+    return renamed
 
 
 def _table(path: Path, told: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -29,7 +29,8 @@ UUID = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"
 def test_it_came_out_as_it_is_described(own: Kernel) -> None:
     """Each option has its value, also by what the image tells of itself; modules come with what they depend on."""
     assert own.config is not None
-    assert unmet(load("amd64").config, own.config) == []
+    recipe = load("amd64")
+    assert unmet(recipe.config, own.config, recipe.renamed) == []
     assert own.release.endswith("-passthru")
     inside = embedded_config(own.image.read_bytes())
     assert inside is not None and parse_config(inside) == own.config

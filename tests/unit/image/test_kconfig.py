@@ -37,6 +37,8 @@ def test_what_a_configuration_has_otherwise() -> None:
     """Each option that differs is named with both values; one that is to be off may be missing."""
     fragment = {"A": "y", "B": "m", "C": "n", "D": "n", "E": '"x"', "F": "4", "G": "y"}
     config = {"A": "y", "B": "y", "D": "m", "E": '"x"', "F": "8"}
+    assert unmet({"OLD": "y"}, {"NEW": "y"}, {"OLD": "NEW"}) == []
+    assert unmet({"OLD": "y"}, {"NEW": "m"}, {"OLD": "NEW"}) == ["CONFIG_OLD=y (it is not set)"]
     assert unmet(fragment, config) == [
         "CONFIG_B=m (it is y)",
         "CONFIG_D=n (it is m)",
