@@ -40,8 +40,8 @@ _EMULATED_CLOCKS = ("tsc=unstable", "no_timer_check")
 # KVM, and in 1.7 s with the same kernel where the rig would be.
 _NESTED_KVM = 2.5
 
-# Each byte on a nested guest's serial line is several exits through two machines: a boot's 22 kB take 6 s of 10. Warnings
-# and worse are printed all the same, and the rest from the first line of /init on; the kernel's log has everything.
+# Each byte on a nested guest's serial line is several exits through two machines: a boot's 22 kB take 6 s of 10.
+# Warnings and worse are printed all the same, and the rest from the first line of /init on; dmesg has everything.
 _FEW_WORDS = ("loglevel=5",)
 
 _SAME_ARCH = {"x86_64": {"x86_64", "i386"}, "aarch64": {"aarch64", "arm"}}

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from passthru.host.devices import MdevAssignment, PciAssignment
+from passthru.scenario.hosts import RigHost
 from passthru.scenario.passed_through import MdevDevice, PciDevice
 
 if TYPE_CHECKING:
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
 
 def assignments(scenario: Scenario, hardware: Mapping[str, str]) -> list[Assignment]:
     """One for each device; ``hardware`` says where each piece of a rig's hardware is, by its name."""
-    return [_assignment(name, device, hardware) for name, device in scenario.passed_through.items()]
+    host = scenario.host
+    unsafe = isinstance(host, RigHost) and host.unsafe_interrupts
+    return [_assignment(name, device, hardware, unsafe) for name, device in scenario.passed_through.items()]
 
 
-def _assignment(name: str, device: PassedThrough, hardware: Mapping[str, str]) -> Assignment:
+def _assignment(name: str, device: PassedThrough, hardware: Mapping[str, str], unsafe: bool) -> Assignment:
+    container = device.container
     match device:
         case PciDevice():
             host = hardware[device.hardware] if device.hardware else device.host
-            return PciAssignment(name, host, vf=device.vf, vfs=device.vfs, container=device.container)
+            return PciAssignment(name, host, vf=device.vf, vfs=device.vfs, container=container, unsafe=unsafe)
         case MdevDevice():
             return MdevAssignment(
-                name, device.parent, device.type, uuid=device.uuid or None, container=device.container
+                name, device.parent, device.type, uuid=device.uuid or None, container=container, unsafe=unsafe
             )
     raise TypeError(f"a device of the bus {device.bus} is none of the host's kernel")

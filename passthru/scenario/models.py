@@ -35,7 +35,7 @@ class GuestSpec(Table):
     """``[guest]``: the VM that the devices are assigned to."""
 
     kernel: Line = Field(default="debian:bookworm/cloud", min_length=1)
-    """``debian:SUITE[/cloud]``, a bzImage, or a kernel build tree."""
+    """``debian:SUITE[/cloud]``, ``own`` (built here, with iommufd), a bzImage, or a kernel build tree."""
     qemu: Line = Field(default="auto", min_length=1)
     """``auto``, the path of a binary, or ``debian:SUITE``."""
     accel: Literal["auto", "kvm", "tcg"] = "auto"

@@ -20,6 +20,22 @@ if TYPE_CHECKING:
 
     from tests.e2e.harness import Command
 
+SCENARIOS = (
+    "edu-amd",
+    "edu-bridge",
+    "edu-hotplug",
+    "edu-iommufd",
+    "igb",
+    "igb-vf-hotplug",
+    "mtty-mdev-1",
+    "mtty-mdev-hotplug",
+    "mtty-mdev-iommufd",
+    "mtty-mdev-reboot",
+    "mtty-mdev-two",
+    "pci-serial-hotplug",
+)
+"""Those that come with passthru, but for what the others of this file run, and what a longer one includes."""
+
 QUICK = ("--set", "check.loopback.bursts=2")
 
 
@@ -188,3 +204,10 @@ def test_a_program_in_c_is_judged_on_the_host(passthru: Command, tmp_path: Path)
     ended = passthru("run", "edu", *options, "--set", "check.c.device=edu0", *wrong)
     assert ended.status == 1, ended
     assert "opens its group" in json.dumps(ended.findings()["c"])
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_scenarios_that_come_with_passthru(passthru: Command, scenario: str) -> None:
+    ended = passthru("run", scenario)
+    assert ended.status == 0, ended
+    assert {finding["verdict"] for finding in ended.findings().values()} == {"passed"}

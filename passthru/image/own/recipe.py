@@ -30,10 +30,10 @@ _SHAPE: Mapping[str, Mapping[str, type]] = {
 class OwnRecipe:
     """How the kernel is made.
 
-    ``config`` maps options without ``CONFIG_`` to values, ``n`` among them; all others are off; ``renamed`` maps some of
-    them to what later kernels call them. Of ``without`` only makefiles and Kconfigs are unpacked, except below ``kept``.
-    ``files`` and ``seconds`` (of one processor) are what a build took when it was measured. ``identity`` changes with
-    what would be built.
+    ``config`` maps options without ``CONFIG_`` to values, ``n`` among them; all others are off; ``renamed`` maps some
+    of them to what later kernels call them. Of ``without`` only makefiles and Kconfigs are unpacked, except below
+    ``kept``. ``files`` and ``seconds`` (of one processor) are what a build took when it was measured. ``identity``
+    changes with what would be built.
     """
 
     arch: str
