@@ -148,10 +148,8 @@ class LocalWorker:
 
     def _take_event(self, event: Message) -> None:
         match event["event"]:
-            case "exited" | "output":
+            case "exited" | "output" | "gone":
                 self.host.take_event(event)
-            case "gone":
-                self.host.take_gone(event["socket"])
             case "ending":
                 self._reason = event["reason"]
                 self.host.lose(WorkerLost(f"the worker (process {self._process.pid}) ended: {self._reason}"))

@@ -146,10 +146,8 @@ class Rig:
 
     def _take_event(self, event: Message) -> None:
         match event["event"]:
-            case "exited" | "output":
+            case "exited" | "output" | "gone":
                 self.host.take_event(event)
-            case "gone":
-                self.host.take_gone(event["socket"])
             case "ending":
                 self._reason = event["reason"]
             case "ended":

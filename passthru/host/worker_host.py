@@ -176,11 +176,6 @@ class WorkerHost:
         answer = await self.ask("watch", "to watch a socket", socket=socket)
         return gone if answer["processes"] else None
 
-    def take_gone(self, socket: str) -> None:
-        """A ``gone`` event of the worker."""
-        if not self._gone[socket].done():
-            self._gone[socket].set_result(None)
-
     def path_of(self, path: Path) -> str:
         """Where a file of this machine is on the host; see the protocol ``Host``."""
         return self._place.path_of(path)
@@ -190,7 +185,11 @@ class WorkerHost:
         return self._place.own_command(module, *arguments)
 
     def take_event(self, event: Message) -> None:
-        """An ``exited`` or ``output`` event of the worker."""
+        """An event of the worker that tells of its children, or of those that it watches."""
+        if event["event"] == "gone":
+            if not (gone := self._gone[event["socket"]]).done():
+                gone.set_result(None)
+            return
         child = self._children.get(event["child"])
         if child is None:
             return
