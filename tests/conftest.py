@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -16,6 +17,14 @@ _SHARED = Path(__file__).parent / "e2e" / "rig"
 """Its tests share one rig."""
 
 
+def pytest_configure() -> None:
+    """A background job of a shell, or one of nohup's, ignores some signals, and so would all that tests start."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)  # before the plugin looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes (``make test``), one runs all of a file, as it has fixtures to share."""
     for item in items:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 HELP_SECONDS = 30.0
 
 
-def trace_arguments(qemu: Qemu, patterns: Sequence[str], file: Path) -> tuple[str, ...]:
-    """The arguments by which ``qemu`` writes all events that match one of ``patterns`` (``vfio*``) into ``file``.
+def trace_arguments(qemu: Qemu, patterns: Sequence[str], file: Path | None) -> tuple[str, ...]:
+    """The arguments by which ``qemu`` writes all events that match one of ``patterns`` (``vfio*``) into ``file``, or
+    prints them where there is none.
 
     Raises UserMistake for a pattern that matches none, Unusable when QEMU does not tell its events.
     """
@@ -35,7 +36,8 @@ def trace_arguments(qemu: Qemu, patterns: Sequence[str], file: Path) -> tuple[st
             raise UserMistake(
                 f"--trace {pattern}: {qemu.title} has no such trace event; its option `-trace help` lists them"
             )
-    return (*(word for pattern in patterns for word in ("-trace", pattern)), "-D", str(file))
+    words = tuple(word for pattern in patterns for word in ("-trace", pattern))
+    return words if file is None else (*words, "-D", str(file))
 
 
 def _events(qemu: Qemu) -> list[str]:

@@ -109,7 +109,7 @@ async def _up(
             up = replace(up, prepared=await prepare_devices(plan, up, tell))
             came(", ".join(f"{made.name} is {made.address}" for made in up.prepared.values()))
     with phase("attach", "starting the device servers and QEMU", tell) as came:
-        arguments = handles.qemu_arguments(plan.qemu, directory)
+        arguments = handles.qemu_arguments(plan, directory)
         stage = await stack.enter_async_context(set_up(plan, up, directory, deadline, tell, arguments))
         came(", ".join((*stage.companions, "QEMU")) + " started")
     for advice in handles.advice(stage.qemu.argv):

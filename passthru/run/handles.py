@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from passthru.errors import UserMistake
 from passthru.qemu.tracing import trace_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from passthru.qemu.binary import Qemu
     from passthru.run.directory import RunDirectory
+    from passthru.run.plan import Plan
 
 GDB = "gdb"
 MONITOR = "monitor"
@@ -36,9 +37,19 @@ class Handles:
         """Whether nobody has a deadline."""
         return self.no_deadlines or self.gdb
 
-    def qemu_arguments(self, qemu: Qemu, directory: RunDirectory) -> tuple[str, ...]:
-        """QEMU's further arguments; sockets are written ``{socket:NAME}``. Raises UserMistake, Unusable."""
-        arguments = list(trace_arguments(qemu, self.trace, directory.qemu_trace))
+    def qemu_arguments(self, plan: Plan, directory: RunDirectory) -> tuple[str, ...]:
+        """QEMU's further arguments; sockets are written ``{socket:NAME}``. Raises UserMistake, Unusable.
+
+        In a rig QEMU prints its traces, since it cannot write here, and its sockets cannot be reached from here.
+        """
+        if plan.rig is not None:
+            if self.gdb:
+                raise UserMistake(
+                    "--gdb: a guest in a rig cannot be reached by a debugger of this machine; try the scenario's device"
+                    ' with host.kind = "local", or debug the rig itself, with the script qemu.sh of its run directory'
+                )
+            return trace_arguments(plan.rig.inner, self.trace, None)
+        arguments = list(trace_arguments(plan.qemu, self.trace, directory.qemu_trace))
         if self.gdb:
             arguments += ["-S", "-chardev", _server(GDB), "-gdb", f"chardev:{GDB}"]
         if self.keep:
@@ -50,7 +61,7 @@ class Handles:
         told = []
         if self.gdb:
             told.append(f"the guest waits for gdb: gdb -ex 'target remote {_path(GDB, argv)}' VMLINUX, then continue")
-        if self.keep:
+        if any(word.startswith(f"socket,id={MONITOR},") for word in argv):
             told.append(f"QEMU's monitor: nc -U {_path(MONITOR, argv)}")
         return told
 

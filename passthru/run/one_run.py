@@ -62,7 +62,7 @@ class OneRun:
         with self._timed_and_broken_off_by_errors():
             with phase("prepare", "finding QEMU, kernel and image", self._tell) as came:
                 plan = prepare(self.request, self._directory, make_plan, self._tell)
-                self._handles.qemu_arguments(plan.qemu, self._directory)  # a mistake in them is told before any boot
+                self._handles.qemu_arguments(plan, self._directory)  # a mistake in them is told before any boot
                 self._used |= used(plan)
                 came(f"{plan.qemu.title}, kernel {plan.kernel.release}, {used(plan)['accelerator']}")
             self.plan = plan

@@ -43,6 +43,8 @@ class RigPlan:
     """All that a rig uses, found and made; nothing is started yet."""
 
     host: RigHost
+    inner: Qemu
+    """The QEMU of the guest, as it is on this machine."""
     emulator: Qemu
     kernel: Kernel
     image: RigImage
@@ -138,7 +140,7 @@ def plan_rig(
         raise missing
     chosen = accelerators.choose(host.accel, emulator, kernel, lambda: floor_image(store, tell), store, tell)
     files = {path: f"{FILES_HOME}/{name}" for name, path in brought.items()}
-    return RigPlan(host, emulator, kernel, image, accelerators.of_rig(chosen), files)
+    return RigPlan(host, qemu, emulator, kernel, image, accelerators.of_rig(chosen), files)
 
 
 def _programs(scenario: Scenario) -> dict[str, Path]:

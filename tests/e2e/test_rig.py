@@ -211,3 +211,24 @@ def test_the_scenarios_that_come_with_passthru(passthru: Command, scenario: str)
     ended = passthru("run", scenario)
     assert ended.status == 0, ended
     assert {finding["verdict"] for finding in ended.findings().values()} == {"passed"}
+
+
+def test_the_handles_of_a_bug_hunter(passthru: Command) -> None:
+    """QEMU's traces come out of the rig with what it prints; what cannot reach into it is refused before any boot."""
+    ended = passthru("run", "mtty-mdev", *QUICK, "--trace", "vfio_region_*")
+    assert ended.status == 0, ended
+    assert "vfio_region_write" in (ended.directory / "qemu.log").read_text()
+    refused = passthru("run", "mtty-mdev", "--gdb")
+    assert refused.status == 2, refused
+    assert "--gdb: a guest in a rig cannot be reached by a debugger" in refused.stderr + refused.stdout
+
+
+@pytest.mark.parametrize(
+    ("kernel", "told"), [("debian:bookworm/cloud", "mtty"), ("no/such/tree", "no/such/tree")], ids=["cloud", "none"]
+)
+def test_a_kernel_that_is_no_host_for_it(passthru: Command, kernel: str, told: str) -> None:
+    """The cloud flavour has no mediated devices, so that mtty cannot be built for it."""
+    ended = passthru("run", "mtty-mdev", "--set", f"host.kernel={kernel}")
+    assert ended.status == 125, ended
+    assert told in json.dumps(ended.findings())
+    assert ended.events("child-started") == []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.harness import Process
 from tests.e2e.pytest_plugin.project import LONGEST
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def test_an_interruption_leaves_nothing_running(
     project: Project, moment: str, number: signal.Signals, scope: str
 ) -> None:
     project.write(conftest=MOMENTS[moment], test_it=ENDLESS.format(scope=scope))
-    with subprocess.Popen(
+    with Process(
         project.command("-s"), text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None
@@ -95,7 +96,7 @@ def test_a_boot_inside_a_test_is_interrupted(project: Project) -> None:
                 await boot("mtty")
         """,
     )
-    with subprocess.Popen(
+    with Process(
         project.command("-s"), text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None
