@@ -13,7 +13,8 @@ INSTALLED = bool(entry_points(group="pytest11", name="passthru"))
 
 pytest_plugins = ["pytester"] if INSTALLED else ["pytester", "passthru.pytest_plugin"]
 
-_SHARED = Path(__file__).parent / "e2e" / "rig"
+_VMS = Path(__file__).parent / "e2e"
+_SHARED = _VMS / "rig"
 """Its tests share one rig."""
 
 
@@ -26,7 +27,17 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes (``make test``), one runs all of a file, as it has fixtures to share."""
+    """Of several processes (``make test``), one runs all of a file; tests with VMs that share nothing go anywhere."""
     for item in items:
+        if item.path.parent == _VMS and not _shares(item):
+            continue
         together = _SHARED if _SHARED in item.path.parents else item.path
         item.add_marker(pytest.mark.xdist_group(str(together)))
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Whether a test has fixtures of this project's that outlive it."""
+    if not isinstance(item, pytest.Function):
+        return True
+    known = (definitions[-1] for definitions in item._fixtureinfo.name2fixturedefs.values())
+    return any(one.scope != "function" and one.baseid.startswith("tests") for one in known)

@@ -55,7 +55,7 @@ def test_the_example_passes_and_its_run_directory_runs_again(passthru: Command, 
 
 def test_a_model_that_does_not_interrupt_fails_the_check(passthru: Command, example: Path) -> None:
     changed(example / "doorbell.py", "interrupt = True", "interrupt = False")
-    ended = passthru("run", str(example), "--set", "check.rings.rings=1")
+    ended = passthru("run", str(example / "doorbell.toml"), "--set", "check.rings.rings=1")
     assert ended.status == 1, ended
     assert "ring 1 raised no interrupt" in ended.findings()["rings"]["summary"]
 
