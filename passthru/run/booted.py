@@ -15,7 +15,7 @@ from passthru.events import Note
 from passthru.qemu import accelerator as accelerators
 from passthru.run.events import PhaseEnded, PhaseStarted
 from passthru.run.handles import Handles
-from passthru.run.hosts import open_host, prepare_devices
+from passthru.run.hosts import open_host
 from passthru.run.lock import write_lock
 from passthru.run.script import write_script
 from passthru.run.stage import set_up
@@ -105,6 +105,8 @@ async def _up(
     else:
         up = await stack.enter_async_context(open_host(plan, directory, deadline, tell))
     if plan.scenario.passed_through:
+        from passthru.run.prepared import prepare_devices
+
         with phase("devices", "preparing the host's devices", tell) as came:
             up = replace(up, prepared=await prepare_devices(plan, up, tell))
             came(", ".join(f"{made.name} is {made.address}" for made in up.prepared.values()))

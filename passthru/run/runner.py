@@ -19,7 +19,6 @@ from passthru.run.events import OfRun
 from passthru.run.handles import Handles
 from passthru.run.one_run import After, OneRun
 from passthru.run.plan import Plan, make_plan
-from passthru.run.preflight import assigns_our_devices, look
 from passthru.run.signals import run_async
 
 if TYPE_CHECKING:
@@ -152,6 +151,10 @@ class Planner:
 
 def _look_at_devices(request: Request) -> None:
     """Nobody waits for a fetch to hear then that this machine cannot. What a rig can is seen when it is up."""
+    if not request.scenario.passed_through:
+        return
+    from passthru.run.preflight import assigns_our_devices, look
+
     if assigns_our_devices(request.scenario):
         run_async(look(request.scenario)).raise_if_blocked()
 

@@ -3,100 +3,27 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from passthru.qemu.argv import QMP, SERIAL, guest_argv, vfio_pci
-from passthru.qemu.rig import CONSOLE
 from passthru.qemu.script import qemu_sh
 from passthru.run.assembly import machine, served_devices
 from passthru.run.companions import by_hand
-from passthru.scenario.passed_through import MdevDevice, PciDevice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from passthru.qemu.argv import Device
     from passthru.run.directory import RunDirectory
     from passthru.run.plan import Plan
-    from passthru.scenario.passed_through import PassedThrough
-
-_UUID = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1{:03}"
-"""Like that of the kernel's document; of the same name in a run, one is made for each device."""
 
 
 def write_script(plan: Plan, directory: RunDirectory) -> None:
-    """Write a script that starts the guest of ``plan`` with its device servers, or the rig, in whose shell the steps
+    """Write a script that starts the guest of ``plan`` with its device servers, or its rig, in whose shell the steps
     that it shows prepare the devices and start the guest. Raises OSError.
     """
     if plan.rig is None:
-        text = qemu_sh(
-            plan.qemu, plan.accelerator, machine(plan, lambda path: path, served_devices(plan)), by_hand(plan.scenario)
-        )
+        vm = machine(plan, lambda path: path, served_devices(plan))
+        text = qemu_sh(plan.qemu, plan.accelerator, vm, by_hand(plan.scenario))
     else:
-        steps = ["qemu.sh: in the shell of the rig, which comes up here, the guest is started by:", *_steps(plan)]
-        what = "The rig of a run of passthru, with a shell"
-        vm = plan.rig.vm(shell=True)
-        text = qemu_sh(plan.rig.emulator, plan.rig.accelerator, vm, what=what, terminal=CONSOLE, then=steps)
+        from passthru.run.rig_script import rig_sh
+
+        text = rig_sh(plan, plan.rig)
     directory.qemu_sh.write_text(text)
     directory.qemu_sh.chmod(0o755)
-
-
-def _steps(plan: Plan) -> Iterator[str]:
-    """The shell commands that the worker's steps amount to, in a rig, and the guest's QEMU."""
-    if plan.rig is None:
-        return
-    devices: list[Device] = []
-    for number, (name, device) in enumerate(plan.scenario.passed_through.items(), 1):
-        match device:
-            case MdevDevice():
-                uuid = device.uuid or _UUID.format(number)
-                parent = f"/sys/class/mdev_bus/{device.parent}/mdev_supported_types/{device.type}"
-                yield f"  echo {uuid} > {parent}/create"
-                devices.append(_by_hand(name, device, {"sysfsdev": f"/sys/bus/mdev/devices/{uuid}"}))
-            case PciDevice():
-                where = plan.rig.addresses.get(device.hardware, device.host)
-                found = f"dev{number}"
-                yield "  modprobe vfio-pci"
-                yield f"  {found}=$({_found_by(where)})"
-                if device.vf is not None:
-                    sysfs = f"/sys/bus/pci/devices/${found}"
-                    yield f"  echo {device.vfs or device.vf + 1} > {sysfs}/sriov_numvfs"
-                    yield f"  {found}=$(basename $(readlink {sysfs}/virtfn{device.vf}))"
-                yield f"  echo vfio-pci > /sys/bus/pci/devices/${found}/driver_override"
-                yield f"  echo ${found} > /sys/bus/pci/devices/${found}/driver/unbind"
-                yield f"  echo ${found} > /sys/bus/pci/drivers_probe"
-                devices.append(_by_hand(name, device, {"host": f"${found}"}))
-    files = plan.rig.files
-    vm = machine(plan, lambda path: Path(files[path]), devices)
-    argv = guest_argv(plan.qemu, plan.accelerator, vm, _for_the_rigs_shell)
-    words = [f"{name}={value}" for name, value in plan.qemu.env.items()] + list(argv)
-    yield f"  {' '.join(map(_quoted, words))}"
-
-
-def _found_by(where: str) -> str:
-    """The shell command that prints the address of what is at ``where`` (see Assignment's addresses)."""
-    first, *behind = where.split("/")
-    if behind:
-        path = "/".join(["/sys/bus/pci/devices/0000:" + first.removeprefix("0000:"), *(f"*:{step}" for step in behind)])
-        return f"basename {path}"
-    if first.count(":") == 1 and "." not in first:
-        return f"lspci -Dn -d {first} | cut -d' ' -f1"
-    return f"echo 0000:{first.removeprefix('0000:')}"
-
-
-def _by_hand(name: str, device: PassedThrough, where: dict[str, str]) -> Device:
-    iommufd = device.container == "iommufd"
-    return vfio_pci(name, **where, slot=device.address, iommufd=iommufd, properties=device.properties)
-
-
-def _for_the_rigs_shell(name: str) -> str:
-    if name == SERIAL:
-        return f"stdio,id={name},mux=on"
-    return f"null,id={name}" if name != QMP else f"socket,id={name},path=/tmp/{name},server=on,wait=off"
-
-
-def _quoted(word: str) -> str:
-    """Quoted for a shell, in which $devN is still replaced."""
-    return f'"{word.replace(chr(34), chr(92) + chr(34))}"' if "$dev" in word else shlex.quote(word)

@@ -13,9 +13,7 @@ import time
 from passthru.worker.children import Children
 from passthru.worker.devices import NAMES, Devices
 from passthru.worker.listening import Awaited, Listeners, listens
-from passthru.worker.outputs import Outputs
 from passthru.worker.placeholders import replaced
-from passthru.worker.ports import Relays, greet, open_port
 from passthru.worker.prctl import adopt_orphans
 from passthru.worker.protocol import INTERNAL, PROTOCOL, REQUEST, UNUSABLE, RequestError
 from passthru.worker.scratch import make_scratch, sweep
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from passthru.worker.devices.system import System
+    from passthru.worker.outputs import Outputs
+    from passthru.worker.ports import Relays
     from passthru.worker.scratch import Scratch
     from passthru.worker.stream import Message
 
@@ -50,8 +50,9 @@ class Worker:
         self._ends_at: float | None = None
         self.ending_request: object = None  # the id of the request to end
         self.children = Children(scratch)
-        self.relays = Relays()
-        self.outputs = Outputs()
+        # Only in a rig, where the streams of children leave by ports; a local worker does without those modules.
+        self.relays: Relays | None = None
+        self.outputs: Outputs | None = None
         self._operations: dict[str, Callable[[Message], Answer | None]] = {
             "hello": self._hello,
             "deadline": self._deadline,
@@ -73,7 +74,7 @@ class Worker:
             selector.register(self._stream, selectors.EVENT_READ)
             while True:
                 for late in (self._awaited, self.relays, self.outputs):
-                    if late.fileno() >= 0 and late.fileno() not in selector.get_map():
+                    if late and late.fileno() >= 0 and late.fileno() not in selector.get_map():
                         selector.register(late, selectors.EVENT_READ)
                 while self._to_watch:
                     selector.register(self._to_watch.pop(), selectors.EVENT_READ, self._listeners)
@@ -86,9 +87,11 @@ class Worker:
                         selector.unregister(key.fd)
                         if path := self._listeners.ended(key.fd):
                             self._stream.send({"event": "gone", "socket": path})
-                self.relays.pump()
-                for event in self.outputs.take():
-                    self._stream.send(event)
+                if self.relays:
+                    self.relays.pump()
+                if self.outputs:
+                    for event in self.outputs.take():
+                        self._stream.send(event)
                 signals = self._signals.take()
                 if signal.SIGCHLD in signals:
                     for event in self.children.reap():
@@ -115,9 +118,11 @@ class Worker:
 
     def tell(self, event: Message) -> None:
         """Tell an event of a child's, after all that it said itself."""
-        self.relays.end(event["child"])
-        for printed in self.outputs.take(event["child"]):
-            self._stream.send(printed)
+        if self.relays:
+            self.relays.end(event["child"])
+        if self.outputs:
+            for printed in self.outputs.take(event["child"]):
+                self._stream.send(printed)
         self._stream.send(event)
 
     def _seconds_left(self) -> float | None:
@@ -181,7 +186,7 @@ class Worker:
         names = texts(request, "ports") if "ports" in request else None
         if names is not None and len(names) != len(streams) + len(pipes):
             raise RequestError(REQUEST, "a child needs as many ports as it has streams and pipes")
-        ports = self.relays.reserve(names or ())
+        ports = self._relayed().reserve(names) if names else []
         printed, printer = os.pipe() if request.get("tell_output") else (-1, -1)
         try:
             child, final, descriptors = self.children.start(
@@ -203,13 +208,27 @@ class Worker:
             if printer >= 0:
                 os.close(printer)
         if printed >= 0:
-            self.outputs.add(child.number, printed)
+            self._tell_output(child.number, printed)
         if names is not None:
             sockets = [(fd, fd) for fd in descriptors[: len(streams)]]
             pairs = descriptors[len(streams) :]
-            self.relays.connect(child.number, [*sockets, *zip(pairs[::2], pairs[1::2], strict=True)], ports)
+            self._relayed().connect(child.number, [*sockets, *zip(pairs[::2], pairs[1::2], strict=True)], ports)
             descriptors = []
         return {"child": child.number, "pid": child.pid, "argv": final}, descriptors
+
+    def _relayed(self) -> Relays:
+        if self.relays is None:
+            from passthru.worker.ports import Relays
+
+            self.relays = Relays()
+        return self.relays
+
+    def _tell_output(self, child: int, fd: int) -> None:
+        if self.outputs is None:
+            from passthru.worker.outputs import Outputs
+
+            self.outputs = Outputs()
+        self.outputs.add(child, fd)
 
     def _socket(self, request: Message) -> str:
         path = replaced(argument(request, "socket", str), {}, self._scratch.socket_path)
@@ -241,7 +260,8 @@ class Worker:
     def _kill(self, request: Message) -> Answer:
         number = argument(request, "child", int)
         self.children.kill(number)
-        self.relays.end(number)
+        if self.relays:
+            self.relays.end(number)
         return {}, []
 
 
@@ -263,6 +283,8 @@ def texts(request: Message, key: str) -> list[str]:
 
 def run_on_port(name: str, make_system: Callable[[], System] | None = None) -> int:
     """A whole worker on the virtio-serial port ``name``, inside a rig; see ``run``. Raises OSError: no such port."""
+    from passthru.worker.ports import greet, open_port
+
     fd = open_port(name)
     greet(fd, framed({"event": "ready"}))
     return run(fd, make_system)
