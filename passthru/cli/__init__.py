@@ -33,6 +33,8 @@ def main() -> None:
             # Typer replaces it when the reader of our output went away, and says 1: that would be a verdict.
             _listen_no_more()
             raise SystemExit(READER_GONE) from None
+        if end.code == INTERRUPTED:
+            _leave_interrupted()
         raise
 
 
@@ -61,6 +63,19 @@ def _command() -> None:
         # A fault of ours is no verdict: Python's own exit status 1 would say that a check failed.
         _say(f"passthru: a fault of passthru itself, please report it:\n{traceback.format_exc()}")
         sys.exit(NOT_JUDGED)
+
+
+def _leave_interrupted() -> None:
+    """Exit with our own status.
+
+    Of `python -m passthru` Python makes a death by SIGINT, whatever its exit status should be, where a
+    KeyboardInterrupt has ever gone through exec() of a text (unhandled_keyboard_interrupt in Python/pythonrun.c), as
+    making dataclasses is while modules are imported.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(INTERRUPTED)
 
 
 def _take_what_was_closed() -> None:
