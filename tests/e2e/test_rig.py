@@ -23,18 +23,15 @@ if TYPE_CHECKING:
 SCENARIOS = (
     "edu-amd",
     "edu-bridge",
-    "edu-hotplug",
     "edu-iommufd",
-    "igb",
     "igb-vf-hotplug",
-    "mtty-mdev-1",
     "mtty-mdev-hotplug",
     "mtty-mdev-iommufd",
     "mtty-mdev-reboot",
     "mtty-mdev-two",
     "pci-serial-hotplug",
 )
-"""Those that come with passthru, but for what the others of this file run, and what a longer one includes."""
+"""Those that come with passthru, but for what the others of this file run, and what is much like one of these."""
 
 QUICK = ("--set", "check.loopback.bursts=2")
 
