@@ -7,7 +7,6 @@ import asyncio
 import base64
 import contextlib
 import math
-import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from passthru.guest.shell import Shell, quoted
 from passthru.guest.trouble import Troubles
 
 if TYPE_CHECKING:
+    import re
     import socket
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
@@ -235,7 +235,7 @@ class Guest:
         if self.troubles.first is not None:
             return
         last = self.kernel_log.last_lines()
-        if any(re.search(r"reboot: (?:Power down|Restarting system|System halted)", line) for line in last):
+        if self.kernel_log.turned_off:
             self.trouble(GuestTrouble("guest-kernel", f"the guest turned itself off{_tail(last)}"))
         else:
             self.trouble(GuestTrouble("qemu", f"the guest's console ended: its QEMU is gone{_tail(last)}"))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from passthru.deadline import Deadline
 
 TIME_STAMP = re.compile(r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
+_TURNED_OFF = re.compile(r"reboot: (?:Power down|Restarting system|System halted)")
 QUIET_AFTER = 0.3
 """Seconds of silence after which a splat without an end mark counts as complete."""
 
@@ -45,6 +46,11 @@ class KernelLog:
         """The last lines, the unfinished one included."""
         partial = [_decoded(self._partial)] if self._partial else []
         return tuple([*self.lines[-count:], *partial][-count:])
+
+    @property
+    def turned_off(self) -> bool:
+        """Whether the last lines tell that the machine turned itself off, or restarted."""
+        return any(_TURNED_OFF.search(line) for line in self.last_lines())
 
     def lines_before(self, line: str, count: int) -> list[str]:
         """The lines before the last one that reads ``line``: what led to it."""

@@ -129,19 +129,20 @@ class Connection:
         else:
             close_all(descriptors)
             if future and not future.done():
-                future.set_exception(_error(message.get("error", {})))
+                error = message.get("error", {})
+                words = error.get("message", "the worker gave no reason")
+                future.set_exception(raised_as(error.get("kind"), words, error.get("capability", "")))
 
 
-def _error(error: Message) -> PassthruError:
-    """What an error answer is raised as."""
-    words = error.get("message", "the worker gave no reason")
-    match error.get("kind"):
+def raised_as(kind: object, words: str, capability: str = "") -> PassthruError:
+    """What is raised for a kind of errors of the worker's protocol."""
+    match kind:
         case protocol.UNUSABLE:
             return Unusable(words)
         case protocol.MISTAKE:
             return UserMistake(words)
         case protocol.MISSING:
-            return MissingCapability(error.get("capability", ""), words)
+            return MissingCapability(capability, words)
         case _:
             return PassthruError(words)
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from passthru.errors import MissingCapability, PassthruError, Unusable, UserMistake
+from passthru.host.connection import raised_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from passthru.errors import PassthruError
     from passthru.host.host import Host
 
 Container = Literal["type1", "iommufd"]
@@ -76,13 +77,7 @@ class Blocker:
 
     def error(self) -> PassthruError:
         """What a run that it stops raises."""
-        match self.wrong:
-            case "mistake":
-                return UserMistake(str(self))
-            case "missing":
-                return MissingCapability(self.capability, str(self))
-            case _:
-                return Unusable(str(self))
+        return raised_as(self.wrong, str(self), self.capability)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -177,7 +176,7 @@ class Rig:
             last = self.kernel_log.last_lines()
             shown = "".join(f"\n    | {line}" for line in last)
             said = f"; its console showed last:{shown}" if shown else ""
-            if any(re.search(r"reboot: (?:Power down|Restarting system|System halted)", line) for line in last):
+            if self.kernel_log.turned_off:
                 end = "turned itself off"
             self.trouble(RIG, f"the rig's QEMU {end}{said}")
         # Those who wait for the worker hear of the trouble first, where they hear of it at all.

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from passthru.host.devices import Prepared
+    from passthru.qemu.accelerator import Accelerator
     from passthru.qemu.argv import Device
+    from passthru.qemu.binary import Qemu
     from passthru.run.directory import RunDirectory
     from passthru.run.hosts import HostUp
     from passthru.run.plan import Plan
@@ -68,26 +70,37 @@ def _device(name: str, device: DeviceSpec, prepared: Mapping[str, Prepared]) -> 
         return vfio_user(name, socket_of(name, device), slot=device.address, properties=device.properties)
     if not isinstance(device, PassedThrough):
         raise TypeError(f"QEMU knows no device of the bus {device.bus}")
+    return passed_through(name, device, prepared[name].qemu)
+
+
+def passed_through(name: str, device: PassedThrough, where: Mapping[str, str]) -> Device:
+    """A device of the host's kernel; ``where`` are the properties by which QEMU takes it."""
     iommufd = device.container == "iommufd"
-    where = prepared[name].qemu
     return vfio_pci(name, **where, slot=device.address, iommufd=iommufd, properties=device.properties)
 
 
 def qemu_child(plan: Plan, up: HostUp, directory: RunDirectory, arguments: Sequence[str] = ()) -> ChildSpec:
     """QEMU with the guest, on a host that is up; ``arguments`` are further ones, for a person who looks on."""
     vm = machine_on(up, plan)
-    pipes = (SERIAL,) if takes_pipes(plan.qemu) else ()
+    return vm_child(QEMU, plan.qemu, plan.accelerator, vm, directory.output(QEMU), arguments)
+
+
+def vm_child(
+    name: str, qemu: Qemu, accelerator: Accelerator, vm: Vm, output: Path, arguments: Sequence[str] = ()
+) -> ChildSpec:
+    """``qemu`` with a VM, as a child of a worker; its serial line is a pair of pipes where it takes them."""
+    pipes = (SERIAL,) if takes_pipes(qemu) else ()
 
     def chardev(name: str) -> str:
         return by_pipes(name) if name in pipes else by_descriptor(name)
 
     return ChildSpec(
-        name=QEMU,
-        argv=(*guest_argv(plan.qemu, plan.accelerator, vm, chardev), *arguments),
-        env=plan.qemu.env,
+        name=name,
+        argv=(*guest_argv(qemu, accelerator, vm, chardev), *arguments),
+        env=qemu.env,
         streams=tuple(name for name in streams(vm) if name not in pipes),
         pipes=pipes,
-        output=directory.output(QEMU),
+        output=output,
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from passthru.host import ChildSpec
 from passthru.host.rig import RIG, RigSpec
 from passthru.image import kernel as kernels
 from passthru.image.guest import floor_image
@@ -15,8 +14,9 @@ from passthru.image.rig import CODE_HOME, FILES_HOME, PYTHON, build_rig
 from passthru.qemu import accelerator as accelerators
 from passthru.qemu import find as qemus
 from passthru.qemu import rig as rigs
-from passthru.qemu.argv import SERIAL, by_descriptor, by_pipes, guest_argv, streams, takes_pipes
+from passthru.qemu.argv import SERIAL
 from passthru.qemu.hardware import hardware_addresses, stream_of
+from passthru.run.assembly import vm_child
 from passthru.scenario.hosts import RigHost
 
 if TYPE_CHECKING:
@@ -82,21 +82,8 @@ class RigPlan:
     def spec(self, directory: RunDirectory, *, shell: bool = False) -> RigSpec:
         """What the rig is started with; it prints into ``directory``."""
         vm = self.vm(shell=shell)
-        pipes = (SERIAL,) if takes_pipes(self.emulator) else ()
-
-        def chardev(name: str) -> str:
-            return by_pipes(name) if name in pipes else by_descriptor(name)
-
-        child = ChildSpec(
-            name=RIG,
-            argv=guest_argv(self.emulator, self.accelerator, vm, chardev),
-            env=self.emulator.env,
-            streams=tuple(name for name in streams(vm) if name not in pipes),
-            pipes=pipes,
-            output=directory.output("rig-qemu"),
-        )
         return RigSpec(
-            child=child,
+            child=vm_child(RIG, self.emulator, self.accelerator, vm, directory.output("rig-qemu")),
             console=SERIAL,
             worker=rigs.WORKER,
             lines={f"{rigs.LINE_PORT}{number}": rigs.line_stream(number) for number in range(LINES)},

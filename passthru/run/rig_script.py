@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from passthru.qemu.argv import QMP, SERIAL, guest_argv, vfio_pci
+from passthru.qemu.argv import QMP, SERIAL, guest_argv
 from passthru.qemu.rig import CONSOLE
 from passthru.qemu.script import qemu_sh
-from passthru.run.assembly import machine
+from passthru.run.assembly import machine, passed_through
 from passthru.scenario.passed_through import MdevDevice, PciDevice
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from passthru.qemu.argv import Device
     from passthru.run.plan import Plan
     from passthru.run.rig_plan import RigPlan
-    from passthru.scenario.passed_through import PassedThrough
 
 _UUID = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1{:03}"
 """Like that of the kernel's document; of the same name in a run, one is made for each device."""
@@ -42,7 +41,7 @@ def _steps(plan: Plan, rig: RigPlan) -> Iterator[str]:
                 uuid = device.uuid or _UUID.format(number)
                 parent = f"/sys/class/mdev_bus/{device.parent}/mdev_supported_types/{device.type}"
                 yield f"  echo {uuid} > {parent}/create"
-                devices.append(_by_hand(name, device, {"sysfsdev": f"/sys/bus/mdev/devices/{uuid}"}))
+                devices.append(passed_through(name, device, {"sysfsdev": f"/sys/bus/mdev/devices/{uuid}"}))
             case PciDevice():
                 where = rig.addresses.get(device.hardware, device.host)
                 found = f"dev{number}"
@@ -55,7 +54,7 @@ def _steps(plan: Plan, rig: RigPlan) -> Iterator[str]:
                 yield f"  echo vfio-pci > /sys/bus/pci/devices/${found}/driver_override"
                 yield f"  echo ${found} > /sys/bus/pci/devices/${found}/driver/unbind"
                 yield f"  echo ${found} > /sys/bus/pci/drivers_probe"
-                devices.append(_by_hand(name, device, {"host": f"${found}"}))
+                devices.append(passed_through(name, device, {"host": f"${found}"}))
     vm = machine(plan, lambda path: Path(rig.files[path]), devices)
     argv = guest_argv(plan.qemu, plan.accelerator, vm, _for_the_rigs_shell)
     words = [f"{name}={value}" for name, value in plan.qemu.env.items()] + list(argv)
@@ -71,11 +70,6 @@ def _found_by(where: str) -> str:
     if first.count(":") == 1 and "." not in first:
         return f"lspci -Dn -d {first} | cut -d' ' -f1"
     return f"echo 0000:{first.removeprefix('0000:')}"
-
-
-def _by_hand(name: str, device: PassedThrough, where: dict[str, str]) -> Device:
-    iommufd = device.container == "iommufd"
-    return vfio_pci(name, **where, slot=device.address, iommufd=iommufd, properties=device.properties)
 
 
 def _for_the_rigs_shell(name: str) -> str:
