@@ -21,7 +21,7 @@ import os
 from typing import Protocol
 
 from passthru.emulation.descriptors import check_room
-from passthru.vfio.linux_vfio import VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE
+from passthru.vfio.linux_vfio_iommu import VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE
 
 _COPIED_AT_ONCE = 256 << 10  # bytes; stays in the processor's cache
 

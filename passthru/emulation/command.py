@@ -20,15 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.emulation.ending import ended_by_signals
+from passthru.emulation.making import make_device
 from passthru.emulation.models import catalogue
-from passthru.emulation.options import build_options
 from passthru.emulation.vfio_user.listener import serve_clients
 from passthru.errors import PassthruError, Unusable, UserMistake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from passthru.emulation.own_models import OwnModel
     from passthru.vfio.trace import TraceWriter
 
 USAGE = "usage: python -m passthru.emulation MODEL [--options JSON] (--listen-fd N | --socket PATH) [--trace FILE]"
@@ -75,15 +74,9 @@ def serve(
     ``trace`` names the file for the conversations. For the main thread of a process that does nothing else, as it
     takes the signals. Raises UserMistake (also where a model of the user's own breaks) and Unusable.
     """
-    own = _own_model(model, package_root)
-    models = catalogue()
-    if own is None and model not in models:
-        raise UserMistake(f"there is no model {model!r}; there are {', '.join(models)}")
     if (listen_fd is None) == (path is None):
         raise UserMistake("a device server needs either a socket path or the number of a listening socket")
-    kind = own.kind if own else models[model]
-    given = build_options(kind.Options, model, options)
-    device = own.build(given) if own else kind(given)
+    device, own = make_device(model, options, catalogue(), package_root)
     with ExitStack() as stack, ended_by_signals():
         if own:
             stack.enter_context(own.breaking())
@@ -95,15 +88,6 @@ def serve(
             with suppress(OSError):  # nobody may be listening to us
                 print(f"{model} listens on {path}", flush=True)
         serve_clients(listener, device, writer)
-
-
-def _own_model(model: str, package_root: str | None) -> OwnModel | None:
-    """The model of the user's own that ``model`` names; None for one that comes with passthru."""
-    if ":" not in model and not model.endswith(".py"):
-        return None
-    from passthru.emulation.own_models import from_file, from_package
-
-    return from_package(model, package_root) if package_root else from_file(model)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from passthru.emulation.client_ram import Scratch, share_ram
-from passthru.vfio.linux_vfio import VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE
+from passthru.vfio.linux_vfio_iommu import VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,7 @@ class MappedMemory:
 
     def read(self, iova: int, size: int) -> bytes:
         """See `model.AddressSpace.read`."""
-        _limit(size)
+        check_length(size)
         return b"".join(
             self._messages.dma_read(address, count)
             if piece.memory is None
@@ -111,7 +111,7 @@ class MappedMemory:
 
     def write(self, iova: int, data: bytes) -> None:
         """See `model.AddressSpace.write`. Where a later part is not mapped, nothing is written."""
-        _limit(len(data))
+        check_length(len(data))
         for piece, address, count in list(self._pieces(iova, len(data), VFIO_DMA_MAP_FLAG_WRITE)):
             part = data[address - iova : address - iova + count]
             if piece.memory is None:
@@ -138,6 +138,7 @@ class MappedMemory:
             iova += count
 
 
-def _limit(size: int) -> None:
+def check_length(size: int) -> None:
+    """Raise OSError E2BIG for a transfer that is longer than `LONGEST_TRANSFER`."""
     if size > LONGEST_TRANSFER:
         raise OSError(errno.E2BIG, f"a transfer of {size} bytes; {LONGEST_TRANSFER} are the most")

@@ -37,7 +37,7 @@ def guard(model: Model, root: str) -> Model:
         guarding.methods(irq, ("info", "set_irqs", "plugged", "release"), f"of interrupt {number}")
     plugged = model.plugged
     vars(model)["plugged"] = lambda plug: guarding.call("in plugged", plugged, _GuardedPlug(plug, guarding))
-    guarding.methods(model, ("unplugged", "reset", "close"))
+    guarding.methods(model, ("unplugged", "reset", "power_on", "look", "close"))
     return model
 
 
@@ -93,6 +93,9 @@ class _GuardedPlug:
     @property
     def dma(self) -> AddressSpace:
         return self._plug.dma
+
+    def stream(self, number: int) -> AddressSpace:
+        return self._plug.stream(number)
 
     def defer(self, work: Callable[[], None]) -> None:
         self._plug.defer(lambda: self._guarding.call("in deferred work", work))

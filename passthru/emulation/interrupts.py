@@ -15,7 +15,7 @@ from passthru.emulation.eventfd import Eventfd, take_eventfds
 from passthru.vfio import linux_vfio as vfio
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from passthru.emulation.model import Plug
 
@@ -57,9 +57,13 @@ class IrqSet:
 
 
 class IrqIndex:
-    """One irq index; this one is absent. ``limit`` bounds start + count of a SET_IRQS."""
+    """One irq index; this one is absent. ``limit`` bounds start + count of a SET_IRQS.
+
+    ``wire`` is the line itself, of a plug that has one: it takes each new level.
+    """
 
     limit = 0
+    wire: Callable[[bool], None] | None = None
 
     def info(self) -> tuple[int, int]:
         """``VFIO_IRQ_INFO_*`` flags and count; raises OSError EINVAL for an absent index."""
@@ -115,7 +119,10 @@ class Interrupts(IrqIndex):
         self._plug = plug
 
     def trigger(self, number: int = 0) -> None:
-        """The device raises line ``number``; without an eventfd nothing happens."""
+        """The device raises line ``number``; without an eventfd or a wire nothing happens."""
+        if self.wire is not None:
+            self.wire(True)
+            self.wire(False)
         line = self._lines.get(number)
         if line is None or line.trigger is None:
             return
@@ -213,3 +220,33 @@ class Interrupts(IrqIndex):
             self._plug.unwatch(line.unmask.descriptor)
             line.unmask.close()
             line.unmask = None
+
+
+class LevelLine(Interrupts):
+    """One line with a level, INTx or a platform device's, that is asserted as long as ``asserted`` says so.
+
+    It interrupts again when it is unmasked, or given an eventfd, and still asserted. The device calls `evaluate`
+    whenever that may have changed.
+    """
+
+    def __init__(self, asserted: Callable[[], bool], active: ActiveIndex | None = None) -> None:
+        flags = vfio.VFIO_IRQ_INFO_EVENTFD | vfio.VFIO_IRQ_INFO_MASKABLE | vfio.VFIO_IRQ_INFO_AUTOMASKED
+        super().__init__(flags, 1, active)
+        self._asserted = asserted
+
+    def evaluate(self) -> None:
+        """Interrupt if there is a cause; while the line is masked that waits."""
+        asserted = self._asserted()
+        if self.wire is not None:
+            self.wire(asserted)
+        elif asserted:
+            self.trigger()
+
+    def set_irqs(self, request: IrqSet) -> None:
+        super().set_irqs(request)
+        if request.data == vfio.VFIO_IRQ_SET_DATA_EVENTFD and request.action == vfio.VFIO_IRQ_SET_ACTION_TRIGGER:
+            self.evaluate()
+
+    def _unmask(self, line: _Line) -> None:
+        line.masked = line.pending = False
+        self.evaluate()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The seam between a device's model and the plug that a guest's VMM is connected through.
 
-A model knows registers, interrupts and DMA. It does not know how it is plugged: vfio-user today, shared RAM for
-those whose ``access`` is "memory".
+A model knows registers, interrupts and DMA. It does not know how it is plugged in: over vfio-user, or, where its
+``access`` is "memory", over RAM that the driver shares with it. Registers of those are `windows.Window`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from passthru.emulation.windows import Window
 from passthru.vfio.linux_vfio import VFIO_DEVICE_FLAGS_PCI
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class Plug(Protocol):
     @property
     def dma(self) -> AddressSpace:
         """The guest's memory. What is not shared RAM is reached by messages, which only deferred work may wait for."""
+
+    def stream(self, number: int) -> AddressSpace:
+        """The guest's memory as another of the device's streams addresses it, where an IOMMU tells them apart.
+
+        They count from 0 on, which is ``dma``. Where there is no such IOMMU all of them are ``dma``.
+        """
 
     def defer(self, work: Callable[[], None]) -> None:
         """Call ``work`` as soon as the access at hand is answered.
@@ -81,6 +88,9 @@ class Model:
         """A client has come."""
         for irq in self.irqs:
             irq.plugged(plug)
+        for region in self.regions:
+            if isinstance(region, Window):
+                region.rung = lambda: plug.defer(self._look)
 
     def unplugged(self) -> None:
         """The client has left: its eventfds and mappings are gone."""
@@ -89,6 +99,19 @@ class Model:
 
     def reset(self) -> None:
         """VFIO_DEVICE_RESET; may raise OSError. Nothing happens by default."""
+
+    def power_on(self) -> None:
+        """Write into the windows what is in them when the device begins; called when they are where they stay."""
+
+    def look(self) -> bool:
+        """Look at the doorbells in the windows, and do what they ask for; whether any did.
+
+        A plug that traps nothing calls it over and over, so it is quick where nothing is asked for.
+        """
+        return False
+
+    def _look(self) -> None:
+        self.look()
 
     def close(self) -> None:
         """The end of the device."""

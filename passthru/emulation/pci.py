@@ -9,15 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from passthru.emulation.interrupts import Interrupts, IrqIndex, IrqSet
+from passthru.emulation.interrupts import IrqIndex, LevelLine
 from passthru.emulation.model import Model
 from passthru.emulation.regions import Region
 from passthru.vfio import linux_vfio as vfio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from passthru.emulation.interrupts import _Line
 
 _SIZE = 0x100
 _COMMAND, _STATUS, _BAR0, _INTERRUPT_LINE, _INTERRUPT_PIN = 0x04, 0x06, 0x10, 0x3C, 0x3D
@@ -43,7 +41,7 @@ class PciModel(Model):
         super().__init__(options)
         self.device_flags = vfio.VFIO_DEVICE_FLAGS_PCI | vfio.VFIO_DEVICE_FLAGS_RESET
         self.config = _Configuration(identity, bars, self._configured)
-        self._intx = _Intx(lambda: self.config.interrupt and not self.config.interrupt_disabled)
+        self._intx = LevelLine(lambda: self.config.interrupt and not self.config.interrupt_disabled)
         regions = [Region() for _ in range(vfio.VFIO_PCI_NUM_REGIONS)]
         for number, region in bars.items():
             regions[number] = region
@@ -111,24 +109,3 @@ class _Configuration(Region):
     def _put(self, offset: int, value: int, size: int, writable: int = 0) -> None:
         self._initial[offset : offset + size] = value.to_bytes(size, "little")
         self._writable[offset : offset + size] = writable.to_bytes(size, "little")
-
-
-class _Intx(Interrupts):
-    """A level: it interrupts again when it is unmasked, or given an eventfd, and is still asserted."""
-
-    def __init__(self, asserted: Callable[[], bool]) -> None:
-        super().__init__(vfio.VFIO_IRQ_INFO_EVENTFD | vfio.VFIO_IRQ_INFO_MASKABLE | vfio.VFIO_IRQ_INFO_AUTOMASKED, 1)
-        self._asserted = asserted
-
-    def evaluate(self) -> None:
-        if self._asserted():
-            self.trigger()
-
-    def set_irqs(self, request: IrqSet) -> None:
-        super().set_irqs(request)
-        if request.data == vfio.VFIO_IRQ_SET_DATA_EVENTFD and request.action == vfio.VFIO_IRQ_SET_ACTION_TRIGGER:
-            self.evaluate()
-
-    def _unmask(self, line: _Line) -> None:
-        line.masked = line.pending = False
-        self.evaluate()

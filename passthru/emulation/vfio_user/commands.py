@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from passthru.emulation.interrupts import IrqSet
 from passthru.vfio import linux_vfio as vfio
+from passthru.vfio import linux_vfio_iommu as iommu
 from passthru.vfio import user_messages as user
-from passthru.vfio.region_capabilities import SparseMmap, pack_capabilities
+from passthru.vfio.info_capabilities import SparseMmap, pack_capabilities
 from passthru.vfio.user_version import MAJOR, MINOR, Capabilities, pack_version, parse_version
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ OURS = Capabilities(max_msg_fds=8)
 Reply = tuple[bytes, "Sequence[int]"]
 
 _MAP_FLAGS = (
-    vfio.VFIO_DMA_MAP_FLAG_READ
-    | vfio.VFIO_DMA_MAP_FLAG_WRITE
+    iommu.VFIO_DMA_MAP_FLAG_READ
+    | iommu.VFIO_DMA_MAP_FLAG_WRITE
     | user.DMA_MAP_FLAG_MMAP
     | user.DMA_MAP_FLAG_FILE_IO  # how we reach the memory is our choice; the client only permits
 )
@@ -90,9 +91,9 @@ def dma_unmap(state: State, message: Message) -> Reply:
     """DMA_UNMAP of one mapping or of all; there are no dirty bitmaps."""
     argsz, flags, iova, size = fields(message, user.DMA_UNMAP)
     _argsz(argsz, user.DMA_UNMAP)
-    if flags & vfio.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP:
+    if flags & iommu.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP:
         raise OSError(errno.EOPNOTSUPP, "dirty pages are not tracked")
-    if flags & ~vfio.VFIO_DMA_UNMAP_FLAG_ALL or (flags and (iova or size)):
+    if flags & ~iommu.VFIO_DMA_UNMAP_FLAG_ALL or (flags and (iova or size)):
         raise OSError(errno.EINVAL, f"DMA_UNMAP of {size:#x} bytes at {iova:#x} with flags {flags:#x}")
     if flags:
         state.memory.clear()

@@ -83,6 +83,9 @@ class Session:
     def dma(self) -> AddressSpace:
         return self._memory
 
+    def stream(self, number: int) -> AddressSpace:
+        return self._memory
+
     def defer(self, work: Callable[[], None]) -> None:
         if len(self._deferred) >= MOST_DEFERRED:
             raise OSError(errno.EBUSY, f"{MOST_DEFERRED} pieces of work wait already")

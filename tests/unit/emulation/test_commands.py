@@ -11,7 +11,7 @@ import pytest
 
 from passthru.vfio import linux_vfio as vfio
 from passthru.vfio import user_messages as user
-from passthru.vfio.region_capabilities import SparseMmap, parse_capabilities
+from passthru.vfio.info_capabilities import REGION, SparseMmap, parse_capabilities
 from tests.unit.emulation import scratch_model as scratch
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_sparse_mmap_is_negotiated_by_argsz_and_its_memory_is_shared(client: Cli
 
     info, payload, descriptors = _region_info(client, scratch.MEMORY, info[0])
     assert info == (64, 15, scratch.MEMORY, 32, 0x3000, 0)
-    assert parse_capabilities(payload, 32) == (SparseMmap(((scratch.TRAPPED, scratch.MAPPABLE),)),)
+    assert parse_capabilities(REGION, payload, 32) == (SparseMmap(((scratch.TRAPPED, scratch.MAPPABLE),)),)
     (descriptor,) = descriptors
     with mmap.mmap(descriptor, scratch.MAPPABLE, offset=scratch.TRAPPED) as area:
         area[:5] = b"hello"

@@ -17,7 +17,7 @@ from passthru.emulation.options import build_options
 from passthru.errors import UserMistake
 from passthru.vfio import linux_vfio as vfio
 from passthru.vfio import user_messages as user
-from passthru.vfio.region_capabilities import SparseMmap, parse_capabilities
+from passthru.vfio.info_capabilities import REGION, SparseMmap, parse_capabilities
 from tests.unit.emulation.client import serving
 from tests.unit.emulation.engine import (
     BAR,
@@ -144,7 +144,7 @@ def test_the_buffer_and_nothing_else_can_be_mapped(kib: int, nothing_stays_open:
         _, flags, _, cap_offset, region_size, offset = vfio.REGION_INFO.unpack_from(reply.payload)
         assert flags & vfio.VFIO_REGION_INFO_FLAG_MMAP
         assert region_size == 2 * size
-        assert parse_capabilities(reply.payload, cap_offset) == (SparseMmap(((size, size),)),)
+        assert parse_capabilities(REGION, reply.payload, cap_offset) == (SparseMmap(((size, size),)),)
         (descriptor,) = reply.descriptors
         with mmap.mmap(descriptor, size, offset=offset + size) as memory:
             os.close(descriptor)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from passthru.emulation.models.dma_engine import DmaEngine
-from passthru.emulation.models.dma_engine.transfer import BURST, Result
+from passthru.emulation.models.dma_engine.transfer import BURST
+from passthru.emulation.models.outcome import Result
 from passthru.vfio import user_messages as user
 from tests.unit.emulation.client import serving
 from tests.unit.emulation.engine import (

@@ -28,7 +28,7 @@ of 8; every other access reads ones and writes nothing, as do registers that are
 | 0x98   | 8 | RW | DMA command: 0x1 start, reads 1 while running; 0x2 direction: 0 from RAM to the buffer, 1 from the |
 |        |   |    | buffer to RAM; 0x4 interrupt at the end; bits 8 to 11 the vector for it. Without 0x1 nothing is |
 |        |   |    | written here, and while running to no register of DMA |
-| 0xa0   | 4 | RO | DMA result, see `transfer.Result` |
+| 0xa0   | 4 | RO | DMA result, see `outcome.Result` |
 | 0xa8   | 8 | RO | DMA fault: the RAM address of the burst (128 KiB at most) that failed |
 | 0xb0   | 8 | RO | DMA transferred: bytes of whole bursts |
 

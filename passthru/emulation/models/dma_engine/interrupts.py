@@ -5,43 +5,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from passthru.emulation.interrupts import ActiveIndex, Interrupts, IrqIndex, IrqSet
+from passthru.emulation.interrupts import ActiveIndex, Interrupts, IrqIndex, LevelLine
 from passthru.emulation.models.dma_engine.config_space import PCI_COMMAND_INTX_DISABLE
 from passthru.emulation.models.dma_engine.defects import INTERRUPTS_BETWEEN_LOST_ONES, Defect
 from passthru.vfio import linux_vfio as vfio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from passthru.emulation.interrupts import _Line
     from passthru.emulation.models.dma_engine.config_space import ConfigSpace
 
 CAUSE_FACTORIAL, CAUSE_DMA_DONE, CAUSE_DMA_FAILED = 0x1, 0x100, 0x200
 FIRST_VECTOR_CAUSE = 16
 MOST_VECTORS = 16
-
-
-class LevelLine(Interrupts):
-    """INTx: it interrupts again when it is unmasked and its cause is still there, however that came about."""
-
-    def __init__(self, active: ActiveIndex, asserted: Callable[[], bool]) -> None:
-        flags = vfio.VFIO_IRQ_INFO_EVENTFD | vfio.VFIO_IRQ_INFO_MASKABLE | vfio.VFIO_IRQ_INFO_AUTOMASKED
-        super().__init__(flags, 1, active)
-        self._asserted = asserted
-
-    def set_irqs(self, request: IrqSet) -> None:
-        super().set_irqs(request)
-        if request.data == vfio.VFIO_IRQ_SET_DATA_EVENTFD and request.action == vfio.VFIO_IRQ_SET_ACTION_TRIGGER:
-            self.evaluate()
-
-    def evaluate(self) -> None:
-        """Interrupt if there is a cause; while the line is masked that waits."""
-        if self._asserted():
-            self.trigger()
-
-    def _unmask(self, line: _Line) -> None:
-        line.masked = line.pending = False
-        self.evaluate()
 
 
 class InterruptController:
@@ -51,7 +25,7 @@ class InterruptController:
         self._config = config
         self._defect = defect
         self._active = ActiveIndex()
-        self._intx = LevelLine(self._active, self._asserted)
+        self._intx = LevelLine(self._asserted, self._active)
         self._msi = Interrupts(vfio.VFIO_IRQ_INFO_EVENTFD | vfio.VFIO_IRQ_INFO_NORESIZE, msi, self._active)
         self._msix = Interrupts(vfio.VFIO_IRQ_INFO_EVENTFD, msix, self._active)
         self.indices: tuple[IrqIndex, ...] = (

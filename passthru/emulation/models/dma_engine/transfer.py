@@ -7,12 +7,11 @@ access that started the transfer. The guest may look, and may reset the device, 
 
 from __future__ import annotations
 
-import errno
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from passthru.emulation.models.dma_engine.config_space import PCI_COMMAND_MASTER
 from passthru.emulation.models.dma_engine.interrupts import CAUSE_DMA_DONE, CAUSE_DMA_FAILED
+from passthru.emulation.models.outcome import Result, flipped, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,24 +28,6 @@ _KNOWN = START | TO_RAM | INTERRUPT | VECTOR_MASK << VECTOR_SHIFT
 
 BURST = 128 << 10  # what is copied at a time stays in the processor's cache
 _PAGE = 4096
-
-
-class Result(IntEnum):
-    """What came of the last transfer."""
-
-    NONE = 0
-    """None has ended since the reset."""
-    DONE = 1
-    UNMAPPED = 2
-    """Nothing is mapped at an address of RAM."""
-    FORBIDDEN = 3
-    """It is mapped, but not for this direction."""
-    NO_BUS_MASTER = 4
-    """The command register does not let the device master the bus."""
-    OUT_OF_BUFFER = 5
-    """The buffer does not hold the other end; also for a count of 0."""
-    REFUSED = 6
-    """The client answered otherwise, or not at all."""
 
 
 class DmaController:
@@ -102,7 +83,7 @@ class DmaController:
                 try:
                     self._copy(ram_at, buffer_at, count, generation, last=transferred + count == self.count)
                 except OSError as error:
-                    fault, result = ram_at, _RESULTS.get(error.errno or 0, Result.REFUSED)
+                    fault, result = ram_at, result_of(error)
                 if generation != self._generation:
                     return
                 if result is not Result.DONE:
@@ -135,12 +116,12 @@ class DmaController:
         stray = b"\xa5" if last and self._defect == "stray-write" else b""
         if self.command & TO_RAM:
             data = self.memory[buffer : buffer + count]
-            self.plug.dma.write(ram, (_flipped(data) if wrong else data) + stray)
+            self.plug.dma.write(ram, (flipped(data) if wrong else data) + stray)
         else:
             data = self.plug.dma.read(ram, count)
             if generation != self._generation:
                 return
-            data = (_flipped(data) if wrong else data) + stray
+            data = (flipped(data) if wrong else data) + stray
             self.memory[buffer : min(buffer + len(data), self.window[1])] = data[: self.window[1] - buffer]
 
     def _end(self, result: Result, transferred: int, fault: int) -> None:
@@ -151,10 +132,3 @@ class DmaController:
         if self.command & INTERRUPT:
             cause = CAUSE_DMA_DONE if result is Result.DONE else CAUSE_DMA_FAILED
             self._interrupts.interrupt(cause, self.command >> VECTOR_SHIFT & VECTOR_MASK)
-
-
-_RESULTS = {errno.EFAULT: Result.UNMAPPED, errno.EACCES: Result.FORBIDDEN}
-
-
-def _flipped(data: bytes) -> bytes:
-    return data[:-1] + bytes((data[-1] ^ 0x10,))

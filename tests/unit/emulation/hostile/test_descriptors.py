@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from passthru.vfio import linux_vfio as vfio
+from passthru.vfio import linux_vfio_iommu as iommu
 from passthru.vfio import user_messages as user
 from tests.unit.emulation import scratch_model as scratch
 from tests.unit.emulation.client import SECONDS, Client, signalled
@@ -75,7 +76,7 @@ def test_a_second_client_is_refused_although_the_first_hands_over_all_that_it_ca
             client.connection.sendall(message[20:])
             reply = client.receive()
             assert (reply.message_id, reply.error) == (9, "")
-            assert client.unmap(0, 0, vfio.VFIO_DMA_UNMAP_FLAG_ALL) == ""
+            assert client.unmap(0, 0, iommu.VFIO_DMA_UNMAP_FLAG_ALL) == ""
             assert client.map(0, PAGE, descriptors=[ram]) == ""
         server.serve_another()
 

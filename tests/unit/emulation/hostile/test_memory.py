@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from passthru.vfio import linux_vfio as vfio
+from passthru.vfio import linux_vfio_iommu as iommu
 from passthru.vfio import user_messages as user
 from tests.unit.emulation import scratch_model as scratch
 from tests.unit.emulation.hostile.adversary import PAGE
@@ -118,7 +119,7 @@ def test_holes_are_zeros(server: Server, ram: int) -> None:
 def test_memory_that_is_sealed_against_writes_can_only_be_read(client: Client, ram: int, seal: int) -> None:
     fcntl.fcntl(ram, fcntl.F_ADD_SEALS, seal)
     assert client.map(0, PAGE, descriptors=[ram]) == "EPERM"
-    assert client.map(0, PAGE, flags=vfio.VFIO_DMA_MAP_FLAG_READ, descriptors=[ram]) == ""
+    assert client.map(0, PAGE, flags=iommu.VFIO_DMA_MAP_FLAG_READ, descriptors=[ram]) == ""
     assert _copy(client, 0, 8, 1) == errno.EACCES
 
 
