@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from passthru.errors import Unusable, UserMistake
 from passthru.events import Note
+from passthru.image.arch import ARCHES
 from passthru.image.debian import packages_root, pins_of
 from passthru.image.kconfig import embedded_config, parse_config
 from passthru.image.own import provide as own
 from passthru.image.own.recipe import SPEC
+from passthru.image.unpacking import decompress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from passthru.image.store import Entry, Store
 
 _PACKAGES = r"linux-(image|binary|modules|base)-.+"  # 7.x is split into these four; without what only boots a disk
-_IMAGES = {"amd64": ("arch/x86/boot/bzImage",), "arm64": ("arch/arm64/boot/Image", "arch/arm64/boot/Image.gz")}
+_BANNER = re.compile(rb"Linux version ([\w.+~-]+) \(")
 
 
 @dataclass(frozen=True)
@@ -150,15 +152,16 @@ def _of_path(path: Path, spec: str, arch: str, store: Store, tell: Tell) -> Kern
 
 
 def _of_build_tree(tree: Path, spec: str, arch: str) -> Kernel:
-    image = next((tree / name for name in _IMAGES.get(arch, ()) if (tree / name).is_file()), None)
+    names = ARCHES[arch].images
+    image = next((tree / name for name in names if (tree / name).is_file()), None)
     release_file = tree / "include/config/kernel.release"
     if image is None:
         known = (tree / "Kconfig").is_file() or (tree / ".config").is_file()
-        wanted = _IMAGES.get(arch, ("a kernel image",))[0]
         if known:
-            raise Unusable(f"the kernel build tree {spec} holds no {wanted}; build it there with `make` first")
+            raise Unusable(f"the kernel build tree {spec} holds no {names[0]}; build it there with `make` first")
         raise Unusable(
-            f"{spec} is a directory but no kernel build tree: it holds no {wanted}; name a built tree or a bzImage"
+            f"{spec} is a directory but no kernel build tree: it holds no {names[0]}; name a built tree or "
+            f"its {Path(names[0]).name}"
         )
     release = release_file.read_text().strip() if release_file.is_file() else _release(image, arch) or "unknown"
     return _kernel(image, spec, arch, release, (tree / ".config",), tree)
@@ -193,7 +196,8 @@ def _embedded(kernel: Kernel, store: Store, tell: Tell) -> dict[str, str] | None
     """The configuration inside the image; looked for once, since the whole kernel is decompressed for it."""
 
     def build(tree: Path) -> None:
-        (tree / "config").write_bytes(embedded_config(_read(kernel.image)) or b"")
+        data = decompress(_read(kernel.image), str(kernel.image))
+        (tree / "config").write_bytes(embedded_config(data) or b"")
 
     key = {"image": kernel.identity}
     entry = store.entry("kernel-config", key, build, tell, what=f"the configuration of {kernel.source}")
@@ -210,11 +214,15 @@ def _read(image: Path) -> bytes:
 
 
 def _release(image: Path, arch: str) -> str:
-    """The release that a bzImage's header tells, '' if it tells none (Documentation/arch/x86/boot.rst)."""
+    """The release that an image tells, '' if it tells none.
+
+    A bzImage has it in its header (Documentation/arch/x86/boot.rst), an Image in its banner (init/version.c).
+    """
     data = _read(image)
     _check_bootable(data, str(image), arch)
     if arch != "amd64":
-        return ""
+        banner = _BANNER.search(decompress(data, str(image)))
+        return banner[1].decode() if banner else ""
     (offset,) = struct.unpack_from("<H", data, 0x20E)
     words = data[offset + 0x200 : offset + 0x300].split(b"\0")[0].decode("latin-1").split() if offset else []
     return words[0] if words and re.fullmatch(r"[\w.+~-]+", words[0]) else ""
@@ -224,12 +232,12 @@ def _check_bootable(data: bytes, spec: str, arch: str) -> None:
     """Raise Unusable for what is no kernel image: the signatures that boot loaders look for."""
     if arch == "amd64":
         good = data[0x1FE:0x200] == b"\x55\xaa" and data[0x202:0x206] == b"HdrS"
-        kind = "bzImage"
-    else:
-        good = data[0x38:0x3C] == b"ARM\x64" or data[:2] in (b"\x1f\x8b", b"MZ")
-        kind = "Image"
+        kind = "a bzImage"
+    else:  # an Image, one packed by gzip, or one that unpacks itself (CONFIG_EFI_ZBOOT)
+        good = data[0x38:0x3C] == b"ARM\x64" or data[:2] == b"\x1f\x8b" or data[4:8] == b"zimg"
+        kind = "an Image"
     if not good:
         raise Unusable(
-            f"{spec} is no {arch} kernel: it does not begin as a {kind} does; name a {kind}, a kernel build tree or "
+            f"{spec} is no {arch} kernel: it does not begin as {kind} does; name {kind}, a kernel build tree or "
             "debian:SUITE"
         )

@@ -13,10 +13,11 @@ import posixpath
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from passthru.errors import Unusable
 from passthru.image import cpio, sysroot
+from passthru.image.arch import machine_arch
 from passthru.image.command import CommandFailed, run
 from passthru.image.elf import Needs, NotElf, needs
 from passthru.image.tree import file_digest
@@ -48,8 +49,14 @@ class QemuTree:
     """Changes with what is brought."""
 
 
-def tree_of(qemu: Qemu, store: Store) -> QemuTree:
-    """What has to be brought so that ``qemu`` runs in a rig. Raises Unusable."""
+def tree_of(qemu: Qemu, arch: str, store: Store) -> QemuTree:
+    """What has to be brought so that ``qemu`` runs in a rig of this architecture (Debian's word). Raises Unusable."""
+    of = str(qemu.root["key"]["arch"]) if qemu.root else machine_arch()
+    if of != arch:
+        raise Unusable(
+            f"{qemu.title} is a program for {of} and cannot run in a rig of {arch}; name debian:SUITE as the guest's "
+            "QEMU, and passthru fetches it for the rig"
+        )
     if qemu.root:
         return _of_root(qemu, qemu.root, store)
     return _of_machine(qemu)
@@ -68,7 +75,7 @@ def _node(path: str, real: Path, files: Mapping[str, Path]) -> cpio.Node:
     return cpio.file(path, real.read_bytes(), executable=os.access(real, os.X_OK))
 
 
-def _of_root(qemu: Qemu, pin: Mapping[str, object], store: Store) -> QemuTree:
+def _of_root(qemu: Qemu, pin: Mapping[str, Any], store: Store) -> QemuTree:
     entry = store.pinned(pin)
     if entry is None:
         raise Unusable(f"{qemu.title} has just vanished from the cache {store.root}; try again")

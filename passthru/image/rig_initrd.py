@@ -46,7 +46,7 @@ _PLACES = {"qemu": QEMU_HOME, "files": FILES_HOME}
 
 
 def code(python: Entry, store: Store, tell: Tell) -> Entry:
-    """passthru's own code with bytecode by the Python in the root ``python``."""
+    """passthru's own code with bytecode by the Python in the root ``python``, which is for this machine."""
     own = own_files()
     digest = hashlib.sha256()
     for path, data in own.items():
@@ -62,15 +62,22 @@ def code(python: Entry, store: Store, tell: Tell) -> Entry:
 
 
 def initramfs(
-    chosen: Recipe, found: Wanted, packages: Entry, drives: Sequence[str], qemu: Qemu, store: Store, tell: Tell
+    chosen: Recipe,
+    found: Wanted,
+    packages: Entry,
+    python: Entry,
+    drives: Sequence[str],
+    qemu: Qemu | None,
+    store: Store,
+    tell: Tell,
 ) -> Entry:
-    """The initramfs (FILE in the entry) of a rig with these drives, where ``qemu`` will be started soon.
+    """The initramfs (FILE in the entry) of a rig with these drives, where ``qemu`` will be started soon, if any.
 
     The fact ``modules`` of the entry names the modules in it. Raises what modules.closure() raises.
     """
     kernel = found.kernel
-    own = code(packages, store, tell)
-    warm_up = shlex.join(["env", *(f"{name}={value}" for name, value in sorted(qemu.env.items())), *qemu.command])
+    own = code(python, store, tell)
+    warm_up = _warm_up(qemu) if qemu else ""
     # A kernel of Debian's is what its pin says; one of the user's may be built anew any time, so its modules are read.
     loaded = found.load_all(tell) if kernel.pin is None else None
     key: dict[str, str | Sequence[str]] = {
@@ -99,7 +106,7 @@ def initramfs(
         nodes += [
             _list("first-modules", first),
             _list("modules", [plain_name(name) for name in found.asked]),
-            _list("warm-up", [f"{warm_up} -version"]),
+            _list("warm-up", [f"{warm_up} -version"] if warm_up else []),
             _list("drives", [f"{serial} {_PLACES[serial]}" for serial in drives if serial in _PLACES]),
         ]
         nodes += _frame(chosen, packages)
@@ -127,6 +134,10 @@ def _frame(chosen: Recipe, packages: Entry) -> list[cpio.Node]:
     nodes += [cpio.file(path, data, executable=True) for path, data in chosen.own.items()]
     root = {"passwd": "root:x:0:0:root:/root:/bin/sh\n", "group": "root:x:0:\n", "hostname": "rig\n"}
     return [*nodes, *(cpio.file(f"{_LAYER}/etc/{name}", text.encode()) for name, text in root.items())]
+
+
+def _warm_up(qemu: Qemu) -> str:
+    return shlex.join(["env", *(f"{name}={value}" for name, value in sorted(qemu.env.items())), *qemu.command])
 
 
 def _list(name: str, lines: Sequence[str]) -> cpio.Node:

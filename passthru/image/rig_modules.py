@@ -36,6 +36,7 @@ that IOMMU and then wait for it; erofs asks for a checksum by its algorithm's na
 _LATER = (
     *("kvm", "kvm_amd", "kvm_intel"),
     *("vfio", "vfio_iommu_type1", "vfio_virqfd", "vfio_pci", "mdev", "vfio_mdev", "iommufd"),
+    *("vfio_platform", "vfio_amba", "vfio_fsl_mc"),
     *("igb", "igbvf", "e1000e", "virtio_net", "8250_pci", "uio_pci_generic", "pci_stub"),
 )
 """What lies in every rig for modprobe, where the kernel has it as a module."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.errors import Unusable
+from passthru.image.arch import ARCHES
 from passthru.image.command import CommandFailed, run
 from passthru.image.store import write_whole
 
@@ -25,7 +26,6 @@ _UNFIT = re.compile(r"[\s:#$%\\'\"]")
 _ERROR = re.compile(r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.+)$", re.MULTILINE)
 _OTHER = re.compile(r"^.*(?:\b(?:ERROR|error|Error)[: ]|\bundefined!|\*\*\* ).*$", re.MULTILINE)
 _PLACES = (Path("/tmp"), Path("/var/tmp"))
-ARCH = {"amd64": "x86", "arm64": "arm64"}
 
 
 class BuildFailed(Exception):
@@ -68,7 +68,7 @@ def build(
     outer_first = sorted(hidden.items(), key=lambda item: len(str(item[0])))  # of those that match, gcc takes the last
     mapped = " ".join(f"-ffile-prefix-map={path}={name}" for path, name in outer_first if not _UNFIT.search(str(path)))
     words = {
-        "ARCH": ARCH[arch],
+        "ARCH": ARCHES[arch].linux,
         "KCFLAGS": mapped,
         "KAFLAGS": mapped,
         "CONFIG_DEBUG_INFO_BTF_MODULES": "",  # it would need the whole kernel's BTF and pahole; nobody reads it here

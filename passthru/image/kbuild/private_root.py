@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from passthru.errors import Unusable
+from passthru.image.arch import of_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_MACHINES = {
-    "x86_64": ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
-    "aarch64": ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
-}
 
 
 @dataclass(frozen=True)
@@ -41,18 +37,20 @@ class PrivateRoot:
 
     def _loader(self) -> tuple[Path, Path]:
         """The loader itself (links to it may be absolute, and then lead out of the root), and its libraries."""
-        machine = platform.machine()
-        if machine not in _MACHINES:
+        here = of_machine(platform.machine())
+        if here is None:
             raise Unusable(
-                f"Debian's programs are fetched for x86_64 and aarch64 machines, and this is {machine}; install gcc, "
-                "binutils, make and the kernel's headers here"
+                "Debian's programs are fetched for x86_64 and aarch64 machines, and this is "
+                f"{platform.machine()}; install gcc, binutils, make and the kernel's headers here"
             )
-        triple, name = _MACHINES[machine]
-        libraries = self.path / "usr/lib" / triple
+        libraries = self.path / here.libraries
         for folder in (libraries, self.path / "usr/lib64", self.path / "usr/lib"):
-            if (folder / name).is_file() and not (folder / name).is_symlink():
-                return folder / name, libraries
-        raise Unusable(f"{self.path} holds no {name}, so its programs cannot be started; remove it and fetch it again")
+            loader = folder / here.loader
+            if loader.is_file() and not loader.is_symlink():
+                return loader, libraries
+        raise Unusable(
+            f"{self.path} holds no {here.loader}, so its programs cannot be started; remove it and fetch it again"
+        )
 
 
 def is_program(path: Path) -> bool:

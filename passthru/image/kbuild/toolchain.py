@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from passthru.errors import MissingCapability
-from passthru.image.arch import machine_arch
+from passthru.image.arch import ARCHES, machine_arch
 from passthru.image.command import CommandFailed, run
 from passthru.image.debian import packages_root, pins_of
 from passthru.image.debian.apt import NotInSuite
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from passthru.image.kernel import Kernel
     from passthru.image.store import Entry, Store
 
-TRIPLES = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
-_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _TOOLS = {
     "LD": "ld",
     "AR": "ar",
@@ -72,9 +70,9 @@ def choose(kernel: Kernel, store: Store, tell: Tell, *, update: bool = False) ->
     debian.packages_root() raises.
     """
     config = kernel.config or {}
-    if kernel.arch not in TRIPLES:
+    if kernel.arch not in ARCHES:
         raise MissingCapability(
-            f"a compiler for {kernel.arch}", f"passthru builds modules for {', '.join(TRIPLES)}, not for {kernel.arch}"
+            f"a compiler for {kernel.arch}", f"passthru builds modules for {', '.join(ARCHES)}, not for {kernel.arch}"
         )
     if config.get("CC_IS_CLANG") == "y":
         raise MissingCapability(
@@ -99,7 +97,7 @@ class _Machine:
 
 def _of_machine(kernel: Kernel, major: int) -> _Machine | None:
     """What is on PATH, if it is whole and its gcc is of the wanted major version (0: any)."""
-    prefix = "" if kernel.arch == machine_arch() else f"{TRIPLES[kernel.arch]}-"
+    prefix = "" if kernel.arch == machine_arch() else f"{ARCHES[kernel.arch].triplet}-"
     make = shutil.which("make")
     tools = {variable: shutil.which(f"{prefix}{tool}") for variable, tool in {**_TOOLS, "AS": "as"}.items()}
     if make is None or None in tools.values():
@@ -111,7 +109,7 @@ def _of_machine(kernel: Kernel, major: int) -> _Machine | None:
         try:
             version = _first_line([compiler, "-dumpfullversion"])
             fits = not major or version.startswith(f"{major}.")
-            fits &= _first_line([compiler, "-dumpmachine"]).startswith(_MACHINES[kernel.arch])
+            fits &= _first_line([compiler, "-dumpmachine"]).startswith(ARCHES[kernel.arch].machine)
             fits &= "/" in _first_line([compiler, "-print-prog-name=cc1"])  # else it is only half installed
             fits &= re.match(r"GNU Make [4-9]", _first_line([make, "--version"])) is not None
             if fits:
@@ -159,7 +157,7 @@ class _Debian:
 def of_root(entry: Entry, major: int, arch: str) -> Toolchain:
     """The gcc of a root of this machine's architecture ``arch`` that holds gcc-MAJOR, binutils and make."""
     version = pins_of(entry)[f"gcc-{major}"]
-    return _Debian(f"gcc-{major} {version} of Debian", entry.digest, entry, major, TRIPLES[arch], cross=False)
+    return _Debian(f"gcc-{major} {version} of Debian", entry.digest, entry, major, ARCHES[arch].triplet, cross=False)
 
 
 def _of_debian(kernel: Kernel, major: int, store: Store, tell: Tell, *, update: bool) -> _Debian:
@@ -170,7 +168,7 @@ def _of_debian(kernel: Kernel, major: int, store: Store, tell: Tell, *, update: 
             "install it here, or take another kernel",
         )
     cross = kernel.arch != machine_arch()
-    triple = TRIPLES[kernel.arch]
+    triple = ARCHES[kernel.arch].triplet
     suffix = f"-{triple}" if cross else ""
     packages = [f"gcc-{major}{suffix}", f"binutils{suffix}", "make"]
     suite = _suite(kernel, major)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from passthru.errors import Unusable
 from passthru.events import Progress
+from passthru.image.arch import ARCHES
 from passthru.image.command import CommandFailed, run
-from passthru.image.kbuild.compile import ARCH, first_error, keep_log
+from passthru.image.kbuild.compile import first_error, keep_log
 from passthru.image.kconfig import parse_config, unmet
 from passthru.image.own.recipe import config_lines
 from passthru.image.own.source import unpack
@@ -128,14 +129,14 @@ class Build:
         """What modules are built against, chosen by the kernel's own script for that (Debian's headers are, too)."""
         script = "scripts/package/install-extmod-build"
         same = str(self.tools.variables["CC"])  # two different ones would make it build programs for another machine
-        environment = {"srctree": ".", "SRCARCH": ARCH[self.recipe.arch], "CC": same, "HOSTCC": same}
+        environment = {"srctree": ".", "SRCARCH": ARCHES[self.recipe.arch].linux, "CC": same, "HOSTCC": same}
         self._run(["sh", script, str(to)], environment, None)
 
     def _make(
         self, words: list[str], environment: Mapping[str, str], line: Callable[[str], None] | None = None, **more: str
     ) -> None:
         variables = {
-            "ARCH": ARCH[self.recipe.arch],
+            "ARCH": ARCHES[self.recipe.arch].linux,
             "KBUILD_BUILD_TIMESTAMP": "1970-01-01",
             "KBUILD_BUILD_USER": "passthru",
             "KBUILD_BUILD_HOST": "passthru",

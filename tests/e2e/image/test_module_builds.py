@@ -48,13 +48,14 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shutil.which("gcc") is None and shutil.which("make") is None
 
 
-def fresh_store(home: Path) -> Store:
-    """A cache of its own that shares with the usual one what was fetched."""
+def fresh_store(home: Path, *more: str) -> Store:
+    """A cache of its own that shares with the usual one what was fetched, and ``more`` kinds of what was made."""
     usual = Store()
-    for kind in ("entries", "aliases"):
-        (usual.root / kind / "debian").mkdir(parents=True, exist_ok=True)
-        (home / kind).mkdir(parents=True)
-        (home / kind / "debian").symlink_to(usual.root / kind / "debian")
+    for kind in ("debian", *more):
+        for place in ("entries", "aliases"):
+            (usual.root / place / kind).mkdir(parents=True, exist_ok=True)
+            (home / place).mkdir(parents=True, exist_ok=True)
+            (home / place / kind).symlink_to(usual.root / place / kind)
     return Store(home)
 
 

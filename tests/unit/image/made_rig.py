@@ -63,19 +63,21 @@ def recipe(home: Path) -> Path:
     return path
 
 
-def fetched(store: Store) -> None:
-    """The packages of the recipe and of mkfs.erofs, as if they were fetched before."""
+def fetched(store: Store, arch: str = "amd64") -> None:
+    """The packages of the recipe and of mkfs.erofs, as if they were fetched before; Python runs here only."""
     packages: dict[str, str | bytes] = {
-        "usr/bin/python3": PYTHON,
+        "usr/bin/python3": PYTHON if arch == "amd64" else "of another machine",
         "usr/bin/busybox": APPLETS,
-        "usr/lib/python3.11/here.py": "HERE = 1\n",
+        "usr/lib/python3.11/here.py": f"HERE = {arch!r}\n",
     }
-    entry(store, "tool=1", "bookworm amd64 tool", packages)
+    entry(store, "tool=1", f"bookworm {arch} tool", packages, arch=arch)
     entry(store, "erofs-utils=1", "bookworm amd64 erofs-utils", {"usr/bin/mkfs.erofs": MKFS})
 
 
-def debian_qemu(store: Store, more: Mapping[str, str | bytes] | None = None, version: str = "1") -> Qemu:
-    """A QEMU of Debian's, in the cache; ``more`` are files beside the usual ones."""
+def debian_qemu(
+    store: Store, more: Mapping[str, str | bytes] | None = None, version: str = "1", arch: str = "amd64"
+) -> Qemu:
+    """A QEMU of Debian's, in the cache; ``more`` are files beside the usual ones, ``arch`` is what it runs on."""
     files: dict[str, str | bytes] = {
         "usr/bin/qemu-system-x86_64": "qemu",
         "usr/share/qemu/kvmvapic.bin": "vapic",
@@ -83,7 +85,7 @@ def debian_qemu(store: Store, more: Mapping[str, str | bytes] | None = None, ver
         "usr/share/qemu/skiboot.lid": "not a PC's",
         **(more or {}),
     }
-    made = entry(store, f"qemu-system-x86={version}", "sid amd64 qemu-system-x86", files)
+    made = entry(store, f"qemu-system-x86={version}", f"sid {arch} qemu-system-x86", files, arch=arch)
     (made.path / "usr/share/qemu/bios.bin").symlink_to("bios-256k.bin")
     loader = made.path / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
     command = (str(loader), "--library-path", str(loader.parent), str(made.path / "usr/bin/qemu-system-x86_64"))
@@ -103,7 +105,7 @@ def in_image(path: Path) -> dict[str, str]:
     return found
 
 
-def entry(store: Store, exact: str, alias: str, files: Mapping[str, str | bytes]) -> Entry:
+def entry(store: Store, exact: str, alias: str, files: Mapping[str, str | bytes], *, arch: str = "amd64") -> Entry:
     """A root of packages that means ``alias`` from now on."""
 
     def build(tree: Path) -> None:
@@ -114,6 +116,6 @@ def entry(store: Store, exact: str, alias: str, files: Mapping[str, str | bytes]
             path.write_bytes(data if isinstance(data, bytes) else data.encode())
             path.chmod(0o755 if "bin/" in name or name == loader else 0o644)
 
-    made = store.entry(KIND, {"arch": "amd64", "packages": [exact]}, build, tell_nobody)
+    made = store.entry(KIND, {"arch": arch, "packages": [exact]}, build, tell_nobody)
     store.set_alias(KIND, alias, made)
     return made

@@ -52,7 +52,7 @@ def test_one_of_this_machine(installed: Path, store: Store, tmp_path: Path) -> N
     """It runs with the loader and the libraries that were brought, and is told where its data and modules are."""
     program = installed / "bin/qemu-system-x86_64"
     firmware = f"{installed}/share/qemu\n"  # echo prints it, as QEMU does for -L help
-    tree = tree_of(made_rig.a_qemu((str(program), firmware)), store)
+    tree = tree_of(made_rig.a_qemu((str(program), firmware)), "amd64", store)
     place = tmp_path / "rig"
     write_nodes(nodes_of(tree), place)
     there = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
@@ -70,18 +70,18 @@ def test_another_build_is_another_tree(installed: Path, store: Store) -> None:
     """Told by what is in its files."""
     program = installed / "bin/qemu-system-x86_64"
     qemu = made_rig.a_qemu((str(program), f"{installed}/share/qemu\n"))
-    first = tree_of(qemu, store).identity
+    first = tree_of(qemu, "amd64", store).identity
     (installed / "share/qemu/pvh.bin").touch()
-    assert tree_of(qemu, store).identity == first
+    assert tree_of(qemu, "amd64", store).identity == first
     (installed / "share/qemu/pvh.bin").write_bytes(b"other")
-    assert tree_of(qemu, store).identity != first
+    assert tree_of(qemu, "amd64", store).identity != first
 
 
 def test_a_script_cannot_be_brought(store: Store, tmp_path: Path) -> None:
     """What to name in its place is told."""
     (tmp_path / "qemu").write_text("#!/bin/sh\nexec something\n")
     with pytest.raises(Unusable, match=r"made is a script or no program of this machine.*as host.qemu"):
-        tree_of(made_rig.a_qemu((str(tmp_path / "qemu"),)), store)
+        tree_of(made_rig.a_qemu((str(tmp_path / "qemu"),)), "amd64", store)
 
 
 def test_modules_of_debian_s(store: Store) -> None:
@@ -99,8 +99,8 @@ def test_modules_of_debian_s(store: Store) -> None:
     rich = made_rig.debian_qemu(
         store, {**program, **libraries, f"{modules}/accel-qtest.so": echo, f"{modules}/ui-gtk.so": echo}
     )
-    found = tree_of(rich, store).files
+    found = tree_of(rich, "amd64", store).files
     assert {f"{modules}/accel-qtest.so", *libraries} <= found.keys()
     assert f"{modules}/ui-gtk.so" not in found
     poor = made_rig.debian_qemu(store, {f"{modules}/accel-qtest.so": echo}, version="2")
-    assert f"{modules}/accel-qtest.so" not in tree_of(poor, store).files
+    assert f"{modules}/accel-qtest.so" not in tree_of(poor, "amd64", store).files

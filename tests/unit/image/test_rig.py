@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from passthru.image.kernel import Kernel
     from passthru.image.rig import RigImage
     from passthru.image.store import Store
+    from passthru.qemu.binary import Qemu
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="rigs are made on amd64 machines")
 
@@ -66,7 +67,7 @@ class Rigs:
         self.store = store
         self.recipe = made_rig.recipe(home)
         made_rig.fetched(store)
-        self.qemu = made_rig.debian_qemu(store)
+        self.qemu: Qemu | None = made_rig.debian_qemu(store)
         self.kernel: Kernel = replace(kernel_with(modules, config={"PCI": "y"}), image=home / "bzImage")
 
     def build(self, modules: Sequence[str] = (), files: Mapping[str, Path] | None = None) -> RigImage:
@@ -122,7 +123,7 @@ def test_the_drives(rigs: Rigs, tmp_path: Path) -> None:
     assert list(drives) == ["base", "qemu", "files"]
     assert drives["base"]["bin"] == "link usr/bin"
     assert drives["base"]["usr/bin/cat"] == "link busybox"
-    assert drives["base"]["usr/lib/python3.11/here.py"] == "file HERE = 1\n"
+    assert drives["base"]["usr/lib/python3.11/here.py"] == "file HERE = 'amd64'\n"
     assert any("python3.11/__pycache__/here.cpython" in name for name in drives["base"])
     assert "init" not in drives["base"]
     assert drives["qemu"]["usr/share/qemu/bios-256k.bin"] == "file bios"
@@ -142,6 +143,8 @@ def test_the_drives(rigs: Rigs, tmp_path: Path) -> None:
 def test_the_qemu_as_it_is_started_there(rigs: Rigs) -> None:
     """The paths of the cache are no more; what it can do is as before."""
     there = rigs.build().qemu
+    assert there
+    assert rigs.qemu
     assert there.command[0] == "/passthru/qemu/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
     assert not any(str(rigs.store.root) in word for word in (*there.command, *there.env.values()))
     assert (there.version, there.identity, there.root) == (rigs.qemu.version, rigs.qemu.identity, rigs.qemu.root)
@@ -205,10 +208,54 @@ def test_a_kernel_with_everything_built_in(rigs: Rigs) -> None:
     assert not any(name.endswith(".ko") for name in found)
 
 
-def test_another_architecture(rigs: Rigs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told apart before anything is made."""
-    monkeypatch.setattr("passthru.image.rig.machine_arch", lambda: "arm64")
-    with pytest.raises(Unusable, match=r"of this machine \(arm64\) cannot run in a rig of made \(amd64\)"):
+def test_a_rig_without_a_guest(rigs: Rigs) -> None:
+    """No QEMU, and nothing that would start one."""
+    rigs.qemu = None
+    image = rigs.build()
+    assert image.qemu is None
+    assert [drive.serial for drive in image.drives] == ["base"]
+    assert read(image.initrd.read_bytes())["layer/etc/passthru/warm-up"].data == b""
+
+
+def test_another_architecture(rigs: Rigs) -> None:
+    """Its packages and its QEMU, with bytecode by the same Python of this machine, which a lock file keeps too."""
+    rigs.kernel = replace(rigs.kernel, arch="arm64")
+    made_rig.fetched(rigs.store, "arm64")
+    rigs.qemu = made_rig.debian_qemu(rigs.store, arch="arm64")
+    image = rigs.build()
+    assert image.qemu
+    base, qemu = (in_image(drive.path) for drive in image.drives)
+    assert base["usr/lib/python3.11/here.py"] == "file HERE = 'arm64'\n"
+    assert any("python3.11/__pycache__/here.cpython" in name for name in base)
+    assert any(name.endswith("/qemu-system-x86_64") for name in qemu)
+    assert image.pins["packages"]["key"]["arch"] == "arm64"
+    assert image.pins["python"]["key"]["arch"] == "amd64"
+    made_rig.entry(rigs.store, "tool=2", "bookworm amd64 tool", {"usr/lib/python3.13/here.py": ""})
+    again = build_rig(rigs.kernel, (), rigs.qemu, {}, rigs.store, tell_nobody, recipe=str(rigs.recipe), pins=image.pins)
+    assert (again.drives, again.initrd) == (image.drives, image.initrd)
+    with pytest.raises(Unusable, match=r"is python3.11 for arm64, and python3.13 for amd64, so its bytecode cannot"):
+        rigs.build()
+
+
+def test_a_qemu_of_another_architecture(rigs: Rigs) -> None:
+    """What runs here does not run there, and the other way round."""
+    made_rig.fetched(rigs.store, "arm64")
+    kernel = rigs.kernel
+    rigs.kernel = replace(kernel, arch="arm64")
+    with pytest.raises(Unusable, match=r"is a program for amd64 and cannot run in a rig of arm64; name debian:SUITE"):
+        rigs.build()
+    rigs.qemu = made_rig.a_qemu(("/usr/bin/qemu-system-aarch64",))
+    with pytest.raises(Unusable, match=r"is a program for amd64 and cannot run in a rig of arm64"):
+        rigs.build()
+    rigs.kernel, rigs.qemu = kernel, made_rig.debian_qemu(rigs.store, arch="arm64")
+    with pytest.raises(Unusable, match=r"is a program for arm64 and cannot run in a rig of amd64"):
+        rigs.build()
+
+
+def test_an_architecture_that_no_rig_has(rigs: Rigs) -> None:
+    """It is told before anything is made."""
+    rigs.kernel = replace(rigs.kernel, arch="riscv64")
+    with pytest.raises(Unusable, match=r"rigs are amd64 or arm64, and made is riscv64; take another kernel"):
         rigs.build()
 
 
