@@ -43,9 +43,9 @@ MESSAGE_TIMEOUT_MS = 60_000
 
 _SERIAL_CONSOLE = {"x86_64": "ttyS0", "i386": "ttyS0", "aarch64": "ttyAMA0", "arm": "ttyAMA0"}
 
-# The crypto layer tests itself at each boot (0.2 s), and a kernel on one processor rewrites all its locks (0.08 s).
-# Neither is judged; a kernel that knows a word no more ignores it.
-_QUICK = {"x86_64": ("cryptomgr.notests", "noreplace-smp")}
+# The crypto layer tests itself at each boot (0.2 s; AArch64 has more of it: 0.4 s), and a kernel on one processor
+# rewrites all its locks (0.08 s). Neither is judged; a kernel that knows a word no more ignores it.
+_QUICK = {"x86_64": ("cryptomgr.notests", "noreplace-smp"), "aarch64": ("cryptomgr.notests",)}
 
 Chardev = Callable[[str], str]
 """From a stream's name to the value of -chardev that carries it; its id is the name."""
@@ -117,6 +117,12 @@ class Vm:
     arch: str = "x86_64"
     extra: tuple[str, ...] = ()
     """Further arguments, for QEMU as they are."""
+    serials: tuple[str, ...] = ()
+    """Streams of the serial ports after the first one, as far as the machine has them."""
+    tree: Path | None = None
+    """The device tree, where it is not QEMU's own."""
+    ram: str = ""
+    """The file that is its RAM, which others may map; made where it is not there."""
 
 
 def vfio_user(
@@ -158,6 +164,24 @@ def vfio_pci(
     return Device("vfio-pci", {"id": name, "addr": slot, **where, **through, **(properties or {})}, backends=backends)
 
 
+def vfio_on_chip(
+    kind: str,
+    name: str,
+    *,
+    host: str = "",
+    sysfsdev: str = "",
+    iommufd: bool = False,
+    properties: Mapping[str, Any] | None = None,
+) -> Device:
+    """A device of the host's kernel that is on no PCI bus in the guest: ``kind`` is QEMU's ``vfio-platform``, or like.
+
+    The rest is as for ``vfio_pci``. Source: QEMU's hw/vfio/platform.c.
+    """
+    device = vfio_pci(name, host=host, sysfsdev=sysfsdev, iommufd=iommufd, properties=properties)
+    without_slot = {key: value for key, value in device.properties.items() if key != "addr"}
+    return Device(kind, without_slot, backends=device.backends)
+
+
 def command_line(*words: str, arch: str = "x86_64") -> str:
     """A kernel's command line: messages on the serial port, a panic ends QEMU at once, a quick boot, then ``words``."""
     return " ".join((f"console={_SERIAL_CONSOLE.get(arch, 'ttyS0')}", "panic=-1", *_QUICK.get(arch, ()), *words))
@@ -166,7 +190,7 @@ def command_line(*words: str, arch: str = "x86_64") -> str:
 def streams(vm: Vm) -> tuple[str, ...]:
     """The names of the streams that the arguments speak of."""
     lines = (line.stream for line in vm.lines)
-    return (SERIAL, *lines, QMP, *(name for device in vm.devices for name in device.streams))
+    return (SERIAL, *lines, QMP, *vm.serials, *(name for device in vm.devices for name in device.streams))
 
 
 def by_descriptor(name: str) -> str:
@@ -207,15 +231,18 @@ def guest_argv(qemu: Qemu, accelerator: Accelerator, vm: Vm, chardev: Chardev = 
     argv = [
         *qemu.command,
         *("-name", "passthru", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *_machine(vm),
+        *machine_words(vm),
         *accelerator.args,
         *("-kernel", str(vm.kernel)),
         *(("-initrd", str(vm.initrd)) if vm.initrd else ()),
+        *(("-dtb", str(vm.tree)) if vm.tree else ()),
         *("-append", vm.cmdline),
     ]
     for name in streams(vm):
         argv += ["-chardev", chardev(name)]
-    argv += ["-qmp", f"chardev:{QMP}", "-serial", f"chardev:{SERIAL}"]
+    argv += ["-qmp", f"chardev:{QMP}"]
+    for name in (SERIAL, *vm.serials):
+        argv += ["-serial", f"chardev:{name}"]
     for option, value in dict.fromkeys(backend for device in vm.devices for backend in device.backends):
         argv += [option, value]
     for device in _own_devices(qemu, vm):
@@ -226,13 +253,16 @@ def guest_argv(qemu: Qemu, accelerator: Accelerator, vm: Vm, chardev: Chardev = 
     return (*argv, *vm.extra)
 
 
-def _machine(vm: Vm) -> list[str]:
+def machine_words(vm: Vm, *options: str) -> list[str]:
+    """The arguments for the machine, its RAM and its processors; ``options`` are further ones of ``-machine``."""
     size = f"{vm.memory_mib}M"
-    words = ["-smp", str(vm.cpus), "-m", size]
-    if any(device.shares_memory for device in vm.devices):
+    backend = ""
+    if vm.ram:
+        backend = f"memory-backend-file,id=ram,size={size},mem-path={plain(vm.ram)},share=on"
+    elif any(device.shares_memory for device in vm.devices):
         backend = f"memory-backend-memfd,id=ram,size={size},share=on"
-        return ["-machine", f"{vm.machine},memory-backend=ram", "-object", backend, *words]
-    return ["-machine", vm.machine, *words]
+    machine = ",".join((vm.machine, *options, *(("memory-backend=ram",) if backend else ())))
+    return ["-machine", machine, *(("-object", backend) if backend else ()), "-smp", str(vm.cpus), "-m", size]
 
 
 def _own_devices(qemu: Qemu, vm: Vm) -> list[Device]:

@@ -64,6 +64,8 @@ class Candidate:
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     root: Mapping[str, Any] | None = field(default=None, repr=False)
     """The pin of the cache entry that it was unpacked into; None for a program of this machine."""
+    runs_on: str = ""
+    """The architecture (Debian's word) whose machines start it, if it is not this one's: it is for a rig."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Qemu(Capabilities):
     identity: str
     env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     root: Mapping[str, Any] | None = field(default=None, repr=False)
+    runs_on: str = ""
 
     @classmethod
     def of(cls, candidate: Candidate, answer: Capabilities) -> Qemu:
@@ -91,4 +94,6 @@ class Qemu(Capabilities):
     def pin(self) -> dict[str, Any]:
         """What a lock file keeps to use the same QEMU again; JSON-able, see ``find.pinned``."""
         root = dict(self.root) if self.root else None
-        return {"source": self.source, "version": self.version, "identity": self.identity, "root": root}
+        pin = {"source": self.source, "version": self.version, "identity": self.identity, "root": root}
+        # One that this machine cannot start cannot be asked again either.
+        return {**pin, "runs_on": self.runs_on, "answers": self.as_json()} if self.runs_on else pin

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from passthru.errors import PassthruError, Unusable
 from passthru.events import Note, Tell
-from passthru.qemu import debian, identity, probe
+from passthru.image.arch import machine_arch
+from passthru.qemu import debian, elsewhere, identity, probe
 from passthru.qemu.binary import Candidate, Qemu
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from passthru.image.store import Store
 
-AUTO = "auto"
+AUTO = elsewhere.AUTO
 _PREFIX = "qemu-system-"
 
 
@@ -43,16 +44,19 @@ def find(
     tell: Tell,
     *,
     arch: str = "x86_64",
+    on: str = "",
     update: bool = False,
     option: str = "--qemu ",
 ) -> Qemu:
     """The QEMU to use: ``spec`` is ``auto``, a program's path or name, or ``debian:SUITE``.
 
-    ``needs`` are the devices it must have (vfio-user-pci), ``arch`` is what it must emulate. A hit in the cache opens
-    no connection; ``update`` asks a named suite for its present version. ``option`` is what the user writes before
-    ``spec``, for advice. Blocks: call it in a thread of its own.
-    Raises Unusable: it is none, lacks a device, or cannot be fetched.
+    ``needs`` are the devices it must have (vfio-user-pci), ``arch`` is what it must emulate. ``on`` is the architecture
+    (Debian's word) of the rig that it is to run in, by default this machine's. A hit in the cache opens no connection;
+    ``update`` asks a named suite for its present version. ``option`` is what the user writes before ``spec``, for
+    advice. Blocks: call it in a thread of its own. Raises Unusable: it is none, lacks a device, or cannot be fetched.
     """
+    if on not in ("", machine_arch()):
+        return _elsewhere(spec, needs, store, tell, arch, on, update, option)
     if spec == AUTO:
         return _auto(needs, store, tell, arch, option)
     if spec.startswith(debian.SCHEME):
@@ -64,6 +68,8 @@ def find(
 
 def pinned(pin: Mapping[str, Any], store: Store, tell: Tell, *, arch: str = "x86_64") -> Qemu:
     """The QEMU that ``Qemu.pin`` named. Raises Unusable when it is here no more, or is another one by now."""
+    if pin.get("runs_on"):
+        return elsewhere.pinned(pin, store, tell, arch=arch)
     root = pin.get("root")
     if root:
         return probe.ask(debian.pinned(str(pin["source"]), arch, root, store, tell), store)
@@ -86,6 +92,17 @@ def list_all(store: Store, *, arch: str | None = None) -> list[Found]:
     ]
 
 
+def known(store: Store, arch: str, *, on: str = "") -> list[Qemu]:
+    """The QEMUs for ``arch`` that are here, to run on this machine or in a rig of ``on`` (as for find()).
+
+    Opens no connection.
+    """
+    if on in ("", machine_arch()):
+        return [found.qemu for found in list_all(store, arch=arch) if found.qemu]
+    recalled = (probe.recalled(candidate, store) for candidate in debian.in_cache(store, arch, on=on))
+    return [qemu for qemu in recalled if qemu]
+
+
 def _auto(needs: Collection[str], store: Store, tell: Tell, arch: str, option: str) -> Qemu:
     why_not: list[str] = []
     for candidate in _on_path(arch):
@@ -99,6 +116,31 @@ def _auto(needs: Collection[str], store: Store, tell: Tell, arch: str, option: s
         if qemu:
             return qemu
     return _fetch(needs, store, tell, arch, why_not, option)
+
+
+def _elsewhere(
+    spec: str, needs: Collection[str], store: Store, tell: Tell, arch: str, on: str, update: bool, option: str
+) -> Qemu:
+    why_not: list[str] = []
+    for candidate in elsewhere.candidates(spec, needs, store, tell, arch=arch, on=on, update=update, option=option):
+        try:
+            qemu = elsewhere.ask(candidate, arch, store, tell)
+        except Unusable as error:
+            if spec != AUTO:
+                raise
+            why_not.append(str(error))
+            continue
+        if spec != AUTO:
+            return _checked(qemu, needs, arch, option)
+        lacks = _lacks(qemu, needs, arch)
+        if not lacks:
+            return qemu
+        why_not.append(f"{qemu.title}: it {lacks}")
+    raise _none_has(needs, why_not, "take a scenario that needs less")
+
+
+def _none_has(needs: Collection[str], why_not: Sequence[str], advice: str) -> Unusable:
+    return Unusable(f"no QEMU has {_and(needs)}: {'; '.join(dict.fromkeys(why_not))}; {advice}")
 
 
 def _fetch(needs: Collection[str], store: Store, tell: Tell, arch: str, why_not: list[str], option: str) -> Qemu:
@@ -117,9 +159,7 @@ def _fetch(needs: Collection[str], store: Store, tell: Tell, arch: str, why_not:
             return qemu
     if trouble:
         raise trouble
-    raise Unusable(
-        f"no QEMU has {_and(needs)}: {'; '.join(dict.fromkeys(why_not))}; build one, and name it with {option}PATH"
-    )
+    raise _none_has(needs, why_not, f"build one, and name it with {option}PATH")
 
 
 def _if_fit(candidate: Candidate, needs: Collection[str], arch: str, store: Store, why_not: list[str]) -> Qemu | None:

@@ -56,7 +56,7 @@ def ask_all(
         for candidate, answer in zip(strangers, asked, strict=True):
             found[candidate.identity] = answer
             if isinstance(answer, Qemu):
-                answers.keep(store, _about(candidate), answer.as_json())
+                remember(candidate, answer, store)
     return [found[candidate.identity] for candidate in candidates]
 
 
@@ -77,6 +77,11 @@ def recalled(candidate: Candidate, store: Store) -> Qemu | None:
         return Qemu.of(candidate, Capabilities.from_json(known))
     except (KeyError, TypeError):
         return None
+
+
+def remember(candidate: Candidate, answer: Capabilities, store: Store) -> None:
+    """Keep in the cache what the candidate answered."""
+    answers.keep(store, _about(candidate), answer.as_json())
 
 
 def _about(candidate: Candidate) -> dict[str, str]:

@@ -59,6 +59,19 @@ listening() {{
     done
 }}
 
+# Wait until companion $1 (process $2) has said $3; after 20 s it is given up.
+said() {{
+    tries=0
+    until grep -qF "$3" "$work/$1.out" 2>/dev/null; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 400 ] || ! kill -0 "$2" 2>/dev/null; then
+            echo "qemu.sh: $1 did not come up; start its command alone to see why" >&2
+            exit 1
+        fi
+        sleep 0.05
+    done
+}}
+
 echo "qemu.sh: sockets are in $work" >&2{then}
 {companions}
 # In the background, so that a signal to this script ends it at once; with this terminal all the same, which sh would
@@ -89,6 +102,8 @@ class Companion:
     """Where it runs; None: where the script does."""
     socket: str | None = None
     """The path where it listens, where that is none of the script's own."""
+    says: str = ""
+    """What it prints when QEMU may start; then it is not waited for at a socket, and the sockets are QEMU's."""
 
 
 def by_hand(name: str, terminal: str = SERIAL) -> str:
@@ -129,12 +144,17 @@ def qemu_sh(
 def _companion(companion: Companion) -> str:
     argv = _listening_by_path(companion.argv)
     name = shlex.quote(companion.name)
-    waits = [f'listening {name} "$!" {_word(f"{{socket:{socket}}}")}\n' for socket in _SOCKET.findall(" ".join(argv))]
+    sockets = () if companion.says else _SOCKET.findall(" ".join(argv))
+    waits = [f'listening {name} "$!" {_word(f"{{socket:{socket}}}")}\n' for socket in sockets]
+    if companion.says:
+        waits.append(f'said {name} "$!" {shlex.quote(companion.says)}\n')
     if companion.socket is not None:
         waits.append(f'listening {name} "$!" {shlex.quote(companion.socket)}\n')
     command = _command(argv, companion.env)
     if companion.directory is not None:
         command = f"(cd {shlex.quote(companion.directory)} && exec {command})"
+    if companion.says:
+        command += f' >"$work"/{name}.out'
     return _COMPANION.format(command=command, waits="".join(waits))
 
 

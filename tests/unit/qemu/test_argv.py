@@ -163,7 +163,7 @@ def test_the_command_line_ends_with_the_callers_words() -> None:
     words = command_line("quiet", "console=hvc0").split()
     assert words[:2] == ["console=ttyS0", "panic=-1"]
     assert words[-2:] == ["quiet", "console=hvc0"]
-    assert command_line(arch="aarch64") == "console=ttyAMA0 panic=-1"
+    assert command_line(arch="aarch64") == "console=ttyAMA0 panic=-1 cryptomgr.notests"
 
 
 def test_what_qemu_lacks_is_named(qemu: Qemu) -> None:

@@ -50,7 +50,7 @@ def fetch(stand_in: Callable[..., StandIn], told: list[Event]) -> Callable[..., 
         program = stand_in(f"{suite}/qemu-system-x86_64", **answers)
 
         def build(tree: Path) -> None:
-            machine = debian._this_machine()
+            machine = debian._machine("")
             for folder in ("usr/bin", "usr/share/qemu", "usr/lib64", machine.libraries + "/qemu"):
                 (tree / folder).mkdir(parents=True)
             target = tree / "usr/bin/qemu-system-x86_64"

@@ -11,8 +11,9 @@ import pytest
 
 from passthru.qemu.accelerator import kvm, nested, of_rig, tcg
 from passthru.qemu.argv import by_pipes, guest_argv, streams
+from passthru.qemu.boards import Q35
 from passthru.qemu.hardware import Hardware
-from passthru.qemu.rig import IOMMUS, LINES, qemu_needs, rig_vm
+from passthru.qemu.rig import LINES, qemu_needs, rig_vm
 from passthru.qemu.script import qemu_sh
 from tests.unit.qemu.test_argv import devices, values
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from passthru.qemu.argv import Vm
     from passthru.qemu.binary import Qemu
 
+IOMMUS = tuple(Q35.iommus)
 HARDWARE = (Hardware("uart", "pci-serial"), Hardware("nic", "igb"), Hardware("edu0", "edu", place="bridge"))
 
 
