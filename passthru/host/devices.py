@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from passthru.errors import PassthruError
     from passthru.host.host import Host
 
-Container = Literal["type1", "iommufd"]
+Container = Literal["type1", "type1v2", "noiommu", "iommufd"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,15 @@ class PciAssignment:
 
 @dataclass(frozen=True)
 class MdevAssignment:
-    """A mediated device to be made: of ``type`` at ``parent``, a name in /sys/class/mdev_bus or a PCI address."""
+    """A mediated device to be made: of ``type`` at ``parent``, a name in /sys/class/mdev_bus or a PCI address.
+
+    Without both it is the one with ``uuid``, which is there already, and stays.
+    """
 
     bus: ClassVar[str] = "mdev"
     name: str
-    parent: str
-    type: str
+    parent: str | None
+    type: str | None
     uuid: str | None = None
     """None: a new one."""
     container: Container = "type1"
@@ -58,7 +61,26 @@ class MdevAssignment:
         return {"bus": self.bus, **asdict(self)}
 
 
-Assignment = PciAssignment | MdevAssignment
+@dataclass(frozen=True)
+class OnChipAssignment:
+    """A device of a chip's own: on the bus ``platform`` or ``amba`` by its name there, the path of its node in the
+    device tree or what it is ``compatible`` with; on ``fsl-mc`` a DPAA2 container, ``dprc.N``."""
+
+    name: str
+    bus: Literal["platform", "amba", "fsl-mc"]
+    host: str
+    reset_required: bool = True
+    """For ``platform``. False: the module vfio-platform is loaded so that it takes a device that it cannot reset (from
+    Linux 6.3 on)."""
+    container: Container = "type1"
+    unsafe: bool = False
+
+    def request(self) -> dict[str, Any]:
+        """As the worker is asked for it."""
+        return {key: value for key, value in asdict(self).items() if key != "reset_required" or self.bus == "platform"}
+
+
+Assignment = PciAssignment | MdevAssignment | OnChipAssignment
 
 
 @dataclass(frozen=True)
@@ -102,12 +124,12 @@ class Prepared:
 
     name: str
     qemu: Mapping[str, str]
-    """Properties for QEMU's vfio-pci: ``host`` or ``sysfsdev``."""
+    """Properties of QEMU's device: ``host`` or ``sysfsdev``."""
     address: str
-    """The PCI address on the host, or the mdev's UUID."""
+    """The PCI address on the host, the mdev's UUID, or the name on its bus."""
     uuid: str | None
     group: str | None
-    """The IOMMU group's number: /dev/vfio/GROUP."""
+    """The IOMMU group's number, or without an IOMMU "noiommu-N": /dev/vfio/GROUP."""
     cdev: str | None
     """/dev/vfio/devices/vfioN, where the kernel has those."""
     devices: tuple[str, ...]
@@ -115,6 +137,9 @@ class Prepared:
     driver: str | None
     """The driver that it had, and gets back."""
     notes: tuple[str, ...]
+    bus: str
+    qemu_device: str
+    """QEMU's device for it: ``vfio-pci``, ``vfio-platform``, or as the kernel calls the interface of an mdev."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +217,8 @@ async def recover(host: Host) -> Recovered:
     return Recovered(**_tuples(await host.ask("recover", "to recover what killed workers left")))
 
 
-async def bind(host: Host, device: str, driver: str = "vfio-pci") -> Bound:
-    """Bind a device, and for vfio-pci all of its group, until ``unbind``."""
+async def bind(host: Host, device: str, driver: str | None = None) -> Bound:
+    """Bind a device until ``unbind``: to VFIO's driver of its bus with all of its group, or to ``driver``."""
     return Bound(**_tuples(await host.ask("bind", f"to bind {device}", host=device, driver=driver)))
 
 
@@ -220,6 +245,18 @@ async def create_mdev(
 async def remove_mdev(host: Host, uuid: str) -> None:
     """Remove an mdev, whoever made it."""
     await host.ask("mdev-remove", f"to remove the mdev {uuid}", uuid=uuid)
+
+
+async def add_object(host: Host, device: str, container: str) -> str:
+    """Move a DPAA2 object into ``container``, which no guest may hold; returns the container that it came from."""
+    answer = await host.ask("object-add", f"to move {device} into {container}", object=device, container=container)
+    return str(answer["before"])
+
+
+async def remove_object(host: Host, device: str, container: str) -> str:
+    """Move a DPAA2 object out of ``container``, which no guest may hold; returns the container where it is then."""
+    answer = await host.ask("object-remove", f"to move {device} out of {container}", object=device, container=container)
+    return str(answer["container"])
 
 
 async def mdev_types(host: Host) -> Mapping[str, tuple[MdevType, ...]]:

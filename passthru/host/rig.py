@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from passthru.deadline import Deadline
@@ -24,6 +24,7 @@ from passthru.host.connection import Connection, discard
 from passthru.host.events import WorkerEnded, WorkerStarted
 from passthru.host.local import END_SECONDS, undisturbed
 from passthru.host.place import InRig
+from passthru.host.rig_devices import devices_in, how_it_ended, memory_file
 from passthru.host.wiring import ByLines
 from passthru.host.worker_host import WorkerHost
 from passthru.worker.protocol import PROTOCOL
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from passthru.events import Tell
     from passthru.guest.splat import Splat
     from passthru.host.host import Child, ChildSpec, Exit, Host
+    from passthru.host.rig_devices import SharedRam
     from passthru.worker.stream import Message
 
 RIG = "rig"
@@ -70,6 +72,8 @@ class RigSpec:
     """Patterns of known complaints of its kernel."""
     person: str | None = None
     """The stream of a console with a shell, for a person."""
+    shared: SharedRam | None = None
+    """Its RAM, where there are devices of ours in it."""
 
 
 class Rig:
@@ -137,6 +141,19 @@ class Rig:
         self.console.close()
         self.kernel_log.finish()
 
+    def watch(self, devices: Child, shared: SharedRam) -> None:
+        """The devices in its RAM: they end when its QEMU does, and it is their trouble if they end before."""
+
+        def look(end: str) -> None:
+            if not self.qemu.exited.done():
+                self.trouble("device", f"the process of the rig's shared RAM {how_it_ended(end, shared)}")
+
+        def exited(future: asyncio.Future[Exit]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                asyncio.get_running_loop().call_later(LAST_WORDS, look, str(future.result()))
+
+        devices.exited.add_done_callback(exited)
+
     def trouble(self, culprit: str, message: str) -> None:
         """Something of the rig died or complained."""
         if not self._leaving:
@@ -192,22 +209,36 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def open_rig(
-    spec: RigSpec, local: Host, *, deadline: Deadline, tell: Tell, directory: Path | None = None
+    spec: RigSpec,
+    local: Host,
+    *,
+    deadline: Deadline,
+    tell: Tell,
+    directory: Path | None = None,
+    booting: Deadline | None = None,
 ) -> AsyncIterator[Rig]:
     """Boot a rig on ``local``; leaving the context has its worker undo everything, and ends it.
 
-    ``directory`` takes the recording of its console (rig.log, rig.cast). Raises Unusable: its QEMU cannot be started;
-    GuestTrouble: it died (``culprit`` host-kernel or rig); DeadlineExceeded: it did not come up.
+    It must be up by ``booting``, or else by ``deadline``, which is that of all on it. ``directory`` takes the recording
+    of its console (rig.log, rig.cast). Raises Unusable: its QEMU cannot be started; GuestTrouble: it died (``culprit``
+    host-kernel or rig, or device for one in its RAM); DeadlineExceeded: it did not come up.
     """
     async with contextlib.AsyncExitStack() as stack:
         recording = None if directory is None else await stack.enter_async_context(recorded(directory, RIG))
-        qemu = await local.start(spec.child)
+        child, devices = spec.child, None
+        if spec.shared is not None:
+            path = stack.enter_context(memory_file(spec.shared.mebibytes))
+            child = replace(child, argv=tuple(word.replace(spec.shared.placeholder, path) for word in child.argv))
+            devices = await stack.enter_async_context(devices_in(spec.shared, path, local, booting or deadline))
+        qemu = await local.start(child)
         stack.push_async_callback(_kill, qemu)
         rig = Rig(spec, qemu, deadline, tell)
         stack.push_async_callback(rig.close)
+        if devices is not None and spec.shared is not None:
+            rig.watch(devices, spec.shared)
         if recording is not None:
             rig.console.listen(recording.write)
-        await rig.greet(deadline)
+        await rig.greet(booting or deadline)
         try:
             yield rig
         finally:

@@ -22,21 +22,28 @@ Requests (``do``), their arguments and what the reply holds:
     preflight   assignments: [assignment], memory: bytes of the guest's RAM (0: unknown), kind: "rig" | "local"
                 -> blockers: [{device: name | null, what, fix, wrong: "mistake" | "unusable" | "missing", capability}],
                 facts (what doctor tells)         touches nothing
-    prepare     assignment -> name, qemu: {"host": address} | {"sysfsdev": path}, address, uuid, group, cdev,
-                devices: [what changed hands], driver: the one it had, notes: [sentence]
+    prepare     assignment -> name, bus, qemu_device: QEMU's device for it, qemu: its properties, {"host": address} |
+                {"sysfsdev": path}, address, uuid, group, cdev, devices: [what changed hands], driver: the one it had,
+                notes: [sentence]
                                                   all or nothing: an error leaves all as it was
     release     name -> failed: [sentence]        what was prepared by this name is as before
     recover     -> undone, failed, kept: [sentence]   the journals of killed workers of this boot
-    bind        host, driver -> address, group, driver, before, devices    by hand: stays until unbind
+    bind        host, driver | null (VFIO's of its bus) -> address, group, driver, before, devices
+                                                  by hand: stays until unbind
     unbind      host -> address, driver, undone, kept
     mdev-create parent, type, uuid | null, maybe attributes: [[name, value]] to write into its files
                 -> uuid, parent, type                                      by hand: stays until mdev-remove
     mdev-remove uuid
     mdev-types  -> parents: [{parent, types: [{type, name, description, device_api, available_instances, devices}]}]
+    object-add  object, container -> object, container, before   a DPAA2 object from the container above; never where a
+                                                  guest holds the container
+    object-remove object, container -> the same   into the container above, unplugged
     end         -> failed: [sentence]             kill the children, undo everything; the worker exits after the reply
 
-An assignment is {"name", "bus": "pci", "host", "vf", "vfs", "container"} or {"name", "bus": "mdev", "parent", "type",
-"uuid", "container"}, each maybe with "unsafe": true (interrupts without remapping); see passthru/host/devices.py.
+An assignment is {"name", "bus": "pci", "host", "vf", "vfs", "container"}, {"name", "bus": "mdev", "parent", "type",
+"uuid", "container"} (parent and type null: an mdev that is there already), {"name", "bus": "platform", "host",
+"reset_required", "container"} or {"name", "bus": "amba" | "fsl-mc", "host", "container"}, each maybe with "unsafe":
+true (interrupts without remapping); see passthru/host/devices.py.
 
 Events: ``exited`` (child, code or signal, cpu: seconds of user and system time of the child and of those that it waited
 for); ``output`` (child, data: a character a byte); ``gone`` (socket): the processes that were watched there have ended;

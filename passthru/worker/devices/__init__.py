@@ -5,7 +5,11 @@
     journal       what is about to be changed, on disk before it is
     steps         the kinds of changes: how each is done, seen, and undone only while it is still ours
     ledger        the steps of this worker, by assignment: done, undone, handed over
-    pci, mdev     finding devices, and what preparing one takes
+    buses         which buses' devices VFIO gives away
+    pci, mdev, platform, fsl_mc
+                  finding devices, and what preparing one takes; assign_* prepare them
+    fsl_mc_contents
+                  objects moved into DPAA2 containers and out of them
     usage, iommu  what stands in the way, each with its fix; preflight collects it
     recovery      journals of workers that were killed
     by_hand       bindings that stay until they are undone by hand
@@ -34,6 +38,8 @@ NAMES = (
     "mdev-create",
     "mdev-remove",
     "mdev-types",
+    "object-add",
+    "object-remove",
 )
 
 

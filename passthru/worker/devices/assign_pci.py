@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 
-from passthru.worker.devices import pci
+from passthru.worker.devices import noiommu, pci
 from passthru.worker.devices.iommu import (
+    NOIOMMU,
+    TYPE1,
     container_trouble,
     interrupts_trouble,
     iommu_trouble,
@@ -48,12 +50,16 @@ def trouble(system: System, wanted: Message, memory: int, kind: str, ours: set[s
             yield from host_trouble(system, wanted["container"], memory, kind, unsafe=wanted.get("unsafe", False))
             return
         address = function
-    yield from device_trouble(system, address, ours)
+    yield from device_trouble(system, address, ours, wanted["container"])
     yield from host_trouble(system, wanted["container"], memory, kind, unsafe=wanted.get("unsafe", False))
 
 
 def host_trouble(system: System, container: str, memory: int, kind: str, *, unsafe: bool) -> Iterator[Blocked]:
     """What stands in the way of any PCI device's assignment on this host."""
+    if container == NOIOMMU:
+        yield from noiommu.host_trouble(system)
+        yield from container_trouble(system, container)
+        return
     without_iommu = list(iommu_trouble(system, kind))
     yield from without_iommu
     yield from module_trouble(system, needed_modules("pci", container))
@@ -63,7 +69,7 @@ def host_trouble(system: System, container: str, memory: int, kind: str, *, unsa
     yield from memlock_trouble(system, memory)
 
 
-def device_trouble(system: System, address: str, ours: set[str]) -> Iterator[Blocked]:
+def device_trouble(system: System, address: str, ours: set[str], container: str = TYPE1) -> Iterator[Blocked]:
     """What stands in the way of this device: its kind, its group, its use, its permissions."""
     if pci.class_of(system, address) in ("0604", "0607"):
         yield mistake(
@@ -72,7 +78,10 @@ def device_trouble(system: System, address: str, ours: set[str]) -> Iterator[Blo
         return
     group = pci.group_of(system, address)
     group_changes: list[tuple[str, str | None, str | None]] = []
-    if group is None and _may_get_a_group(system, address):
+    if container == NOIOMMU:
+        yield from noiommu.device_trouble(system, address, group)
+        group_changes = [(address, driver_of(system, address), pci.VFIO_PCI)]
+    elif group is None and _may_get_a_group(system, address):
         group_changes = [(address, None, pci.VFIO_PCI)]
     elif group is None:
         if system.names("/sys/class/iommu"):
@@ -141,7 +150,8 @@ def open_trouble(system: System, address: str, group: str | None) -> Iterator[Bl
             f"{address} is in use already: {f'process {pids} has' if pids else 'somebody has'} {path} open",
             "end that guest first, or choose another device",
         )
-    for path in (f"/dev/vfio/{group}", cdev_of(system, f"{PCI}/{address}")):
+    file = f"/dev/vfio/{noiommu.device_file(system, group)}" if group else ""
+    for path in (file, cdev_of(system, f"{PCI}/{address}")):
         if path and system.exists(path) and not system.may(path, os.R_OK | os.W_OK):
             yield unusable(f"this user may not read and write {path}", f"as root: chown {os.getuid()} {path}")
 
@@ -201,8 +211,10 @@ def prepare(ledger: Ledger, wanted: Message, ours: set[str]) -> Message:
         if function is None:
             raise StepError(f"{physical} has {count} virtual functions now, but no virtfn{wanted['vf']}; see `dmesg`")
         address = function
-    for error in device_trouble(system, address, ours):
+    for error in device_trouble(system, address, ours, wanted["container"]):
         raise error
+    if wanted["container"] == NOIOMMU:
+        noiommu.allow(ledger)
     original = driver_of(system, address)
     changed = []
     if pci.group_of(system, address) is None:
@@ -212,6 +224,8 @@ def prepare(ledger: Ledger, wanted: Message, ours: set[str]) -> Message:
         resources.append(f"device {address}")
     group = pci.group_of(system, address)
     if group is None:
+        if wanted["container"] == NOIOMMU:
+            raise unusable(f"VFIO made no group of its own for {address}", "see `dmesg`")
         raise unusable(f"no IOMMU of this host translates for {address}", "see `passthru doctor`")
     resource = f"group {group}"
     resources.append(resource)
@@ -230,10 +244,12 @@ def prepare(ledger: Ledger, wanted: Message, ours: set[str]) -> Message:
     needs_cdev(wanted["container"], cdev, address)
     return {
         "name": owner,
+        "bus": "pci",
+        "qemu_device": "vfio-pci",
         "qemu": {"host": address},
         "address": address,
         "uuid": None,
-        "group": group,
+        "group": noiommu.device_file(system, group),
         "cdev": cdev,
         "devices": changed,
         "driver": original,
@@ -259,16 +275,16 @@ def set_up(system: System, physical: str) -> Iterator[Step]:
         yield {"kind": "link", "target": interfaces[0], "before": "down", "after": "up"}
 
 
-def change_driver(system: System, address: str, then: str | None) -> Iterator[Step]:
+def change_driver(system: System, address: str, then: str | None, bus: str = "pci") -> Iterator[Step]:
     """The steps by which a device gets another driver, or none.
 
     Their order lets them be undone in reverse: the old driver takes a device only when driver_override names ours no
     more.
     """
-    if (now := driver_of(system, address)) is not None and now != then:
+    if (now := driver_of(system, address, bus)) is not None and now != then:
         yield {"kind": "unbind", "target": address, "before": now, "after": None}
     if then is not None:
-        if (override := override_of(system, address)) != then:
+        if (override := override_of(system, address, bus)) != then:
             yield {"kind": "driver_override", "target": address, "before": override, "after": then}
         if now != then:
             yield {"kind": "bind", "target": address, "before": None, "after": then}

@@ -12,13 +12,16 @@ import fcntl
 import json
 import os
 
-from passthru.worker.devices import mdev, pci
+from passthru.worker.devices import assign_on_chip, mdev, pci
 from passthru.worker.devices.assign_pci import change_driver, device_trouble
-from passthru.worker.devices.iommu import iommu_trouble, module_trouble
+from passthru.worker.devices.buses import DRIVERS, FSL_MC, ON_CHIP, split
+from passthru.worker.devices.fsl_mc import taken_along
+from passthru.worker.devices.groups import group_of
+from passthru.worker.devices.iommu import TYPE1, iommu_trouble, module_trouble
 from passthru.worker.devices.journal import make_state, read_lines
 from passthru.worker.devices.ledger import Ledger
 from passthru.worker.devices.loading import load_missing
-from passthru.worker.devices.steps import PCI, StepError, driver_of, override_of, wait_until_free
+from passthru.worker.devices.steps import BUSES, StepError, directory, driver_of, override_of, wait_until_free
 from passthru.worker.devices.trouble import mistake, unusable
 from passthru.worker.devices.usage import uses
 
@@ -33,9 +36,16 @@ if TYPE_CHECKING:
 _FILE = "by-hand.jsonl"
 
 
-def bind(system: System, host: str, driver: str) -> Message:
-    """Bind a device, with all of its group where the driver is vfio-pci. Raises Blocked, StepError: all as before."""
-    address = pci.choose(system, host)
+def bind(system: System, host: str, driver: str | None) -> Message:
+    """Bind a device to ``driver``, or to VFIO's of its bus and then with all of its group.
+
+    Raises Blocked, StepError: all as before.
+    """
+    bus, name = split(system, host)
+    driver = driver or DRIVERS[bus]
+    if bus in ON_CHIP:
+        return _bind_on_chip(system, bus, assign_on_chip.choose(system, bus, name), driver)
+    address = pci.choose(system, name)
     before = driver_of(system, address)
     group = pci.group_of(system, address)
     changes: list[tuple[str, str | None, str | None]] = [(address, before, driver)]
@@ -48,10 +58,7 @@ def bind(system: System, host: str, driver: str) -> Message:
             raise error
         changes = pci.moves(system, address, group or "")
     elif before != driver:
-        if "/" in driver or not system.exists(f"/sys/bus/pci/drivers/{driver}/bind"):
-            raise mistake(f"the host's kernel has no PCI driver {driver!r} now", "load its module first, by modprobe")
-        if used := uses(system, address):
-            raise mistake(f"{pci.describe(system, address)} is in use by the host: {'; '.join(used)}", "free it first")
+        _other_driver(system, bus, address, pci.describe(system, address), driver)
     with _kept(system) as kept, _transaction(system) as ledger:
         owner = f"by hand {address}"
         load_missing(ledger, [driver] if driver == pci.VFIO_PCI else [], owner=owner)
@@ -65,13 +72,53 @@ def bind(system: System, host: str, driver: str) -> Message:
     return {"address": address, "group": group, "driver": driver, "before": before, "devices": changed}
 
 
+def _other_driver(system: System, bus: str, name: str, said: str, driver: str) -> None:
+    """Raises Blocked where a device cannot be given to a driver that is none of VFIO's."""
+    if "/" in driver or not system.exists(f"{BUSES}/{bus}/drivers/{driver}/bind"):
+        kind = "PCI driver" if bus == "pci" else f"driver of the bus {bus}"
+        raise mistake(f"the host's kernel has no {kind} {driver!r} now", "load its module first, by modprobe")
+    if used := uses(system, name, bus):
+        raise mistake(f"{said} is in use by the host: {'; '.join(used)}", "free it first")
+
+
+def _bind_on_chip(system: System, bus: str, name: str, driver: str) -> Message:
+    before = driver_of(system, name, bus)
+    owner = f"by hand {name}"
+    if driver == DRIVERS[bus]:
+        # Whether interrupts are safe is asked of who opens it; a module that is loaded already knows of resets.
+        wanted = {"bus": bus, "host": name, "container": TYPE1, "unsafe": True}
+        for error in (
+            *iommu_trouble(system, "local"),
+            *module_trouble(system, [driver]),
+            *assign_on_chip.device_trouble(system, wanted, name, set()),
+        ):
+            raise error
+    elif before != driver:
+        _other_driver(system, bus, name, name, driver)
+    with _kept(system) as kept, _transaction(system) as ledger:
+        if driver == DRIVERS[bus]:
+            changed = [member for _, member in assign_on_chip.take(ledger, bus, name, owner, modules_of=owner)]
+            if bus == FSL_MC and changed:
+                changed += taken_along(system, name)
+        else:
+            changed = [] if before == driver else [name]
+            for step in change_driver(system, name, driver, bus):
+                ledger.do({**step, "owner": owner, "resource": "", "bus": bus})
+        kept += ledger.steps
+        _store(system, kept)
+        ledger.drop(lambda step: True)
+    group = group_of(system, bus, name)
+    return {"address": name, "group": group, "driver": driver, "before": before, "devices": changed}
+
+
 def unbind(system: System, host: str) -> Message:
     """Give back what ``bind`` took: the device and what went with it. Raises Blocked, StepError.
 
     A device that VFIO has without our bind is given to the driver that the kernel finds for it.
     """
-    address = pci.choose(system, host)
-    now = driver_of(system, address)
+    bus, name = split(system, host)
+    address = assign_on_chip.choose(system, bus, name) if bus in ON_CHIP else pci.choose(system, name)
+    now = driver_of(system, address, bus)
     with _kept(system) as kept:
         owners = {step["owner"] for step in kept if step["target"] == address and step["kind"] != "mdev-create"}
         if owners:
@@ -80,24 +127,26 @@ def unbind(system: System, host: str) -> Message:
             _store(system, ledger.steps)
             if failed:
                 raise StepError("; ".join(failed))
-            return {"address": address, "driver": driver_of(system, address), "undone": undone, "kept": stays}
+            return {"address": address, "driver": driver_of(system, address, bus), "undone": undone, "kept": stays}
     if now is None or not now.startswith("vfio"):
         raise mistake(
-            f"{address} is not bound to vfio-pci: its driver is {now or 'none'}", "there is nothing to undo for it"
+            f"{address} is not bound to {DRIVERS[bus]}: its driver is {now or 'none'}",
+            "there is nothing to undo for it",
         )
-    wait_until_free(system, f"{PCI}/{address}")
+    device = directory(bus, address)
+    wait_until_free(system, device)
     try:
-        system.write(f"{PCI}/{address}/driver/unbind", address)
-        if override_of(system, address):
-            system.write(f"{PCI}/{address}/driver_override", "\n")
-        system.write("/sys/bus/pci/drivers_probe", address)
+        system.write(f"{device}/driver/unbind", address)
+        if override_of(system, address, bus):
+            system.write(f"{device}/driver_override", "\n")
+        system.write(f"{BUSES}/{bus}/drivers_probe", address)
     except OSError as error:
         raise unusable(
             f"{address} cannot be taken from {now}: {error.strerror}", "run as root, and see `dmesg`"
         ) from error
     return {
         "address": address,
-        "driver": driver_of(system, address),
+        "driver": driver_of(system, address, bus),
         "undone": [f"binding {address} to {now}"],
         "kept": [],
     }

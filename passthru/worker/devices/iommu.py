@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+from passthru.worker.devices.buses import DRIVERS
 from passthru.worker.devices.modules import closure, loaded
 from passthru.worker.devices.trouble import Blocked, missing, unusable
 
@@ -14,15 +15,30 @@ if TYPE_CHECKING:
 
     from passthru.worker.devices.system import System
 
-TYPE1, IOMMUFD = "type1", "iommufd"
+TYPE1, TYPE1V2, NOIOMMU, IOMMUFD = "type1", "type1v2", "noiommu", "iommufd"
+CONTAINERS = (TYPE1, TYPE1V2, NOIOMMU, IOMMUFD)
 _TABLES = "/sys/firmware/acpi/tables"
 _CAP_IPC_LOCK = 14  # <linux/capability.h>
+VFIOS_OWN = "vfio-noiommu"
+"""The name of an IOMMU group that VFIO made for a device without an IOMMU (vfio_noiommu_group_alloc)."""
 _UNSAFE = "allow_unsafe_interrupts"
+
+
+_HOW_TO_GET = {
+    "": "install the kernel's modules (in a rig: name a kernel that has them), or build it with CONFIG_VFIO,"
+    " CONFIG_VFIO_PCI and CONFIG_VFIO_IOMMU_TYPE1",
+    "vfio-platform": "build it with CONFIG_VFIO_PLATFORM, which Debian's kernels are not, or that module for it from"
+    ' drivers/vfio/platform of its source (in a rig: host.modules = ["vfio-platform"])',
+    "vfio-amba": "build it with CONFIG_VFIO_AMBA, which Debian's kernels are not, or that module for it from"
+    ' drivers/vfio/platform of its source (in a rig: host.modules = ["vfio-amba"])',
+    "vfio-fsl-mc": "install the kernel's modules, or build it with CONFIG_VFIO_FSL_MC (Debian's for arm64 is)",
+}
 
 
 def needed_modules(bus: str, container: str) -> list[str]:
     """The modules that an assignment needs, in the order to load them."""
-    return ["iommufd" if container == IOMMUFD else "vfio_iommu_type1", *(["vfio-pci"] if bus == "pci" else [])]
+    behind = {IOMMUFD: "iommufd", NOIOMMU: "vfio"}.get(container, "vfio_iommu_type1")
+    return [behind, *([DRIVERS[bus]] if bus in DRIVERS else [])]
 
 
 def module_trouble(system: System, names: list[str]) -> Iterator[Blocked]:
@@ -39,15 +55,14 @@ def module_trouble(system: System, names: list[str]) -> Iterator[Blocked]:
         else:
             yield unusable(
                 f"the host's kernel {system.release} has no module {name}, nor is it built in",
-                "install the kernel's modules (in a rig: name a kernel that has them), or build it with CONFIG_VFIO,"
-                " CONFIG_VFIO_PCI and CONFIG_VFIO_IOMMU_TYPE1",
+                _HOW_TO_GET.get(name, _HOW_TO_GET[""]),
             )
 
 
 def _registered(system: System, name: str) -> bool:
     """Built in and without parameters, a module has no directory in /sys/module; its driver shows all the same."""
-    if name == "vfio-pci":
-        return system.exists("/sys/bus/pci/drivers/vfio-pci")
+    if (bus := next((bus for bus, driver in DRIVERS.items() if driver == name), None)) is not None:
+        return system.exists(f"/sys/bus/{bus}/drivers/{name}")
     return name == "iommufd" and system.exists("/dev/iommu")
 
 
@@ -80,7 +95,9 @@ def iommu_trouble(system: System, kind: str) -> Iterator[Blocked]:
             "`modprobe virtio_iommu`, or take a kernel with CONFIG_VIRTIO_IOMMU (Debian: 6.12 or newer)",
         )
     elif kind == "rig":
-        yield unusable("the rig has no IOMMU", 'say host.iommu = "intel", "amd" or "virtio"')
+        of_arm = system.exists("/sys/firmware/devicetree/base")
+        which = '"smmuv3" or "ram-smmuv2"' if of_arm else '"intel", "amd" or "virtio"'
+        yield unusable("the rig has no IOMMU", f"say host.iommu = {which}")
     else:
         yield unusable(
             "this host has no IOMMU, or its firmware hides it",
@@ -89,9 +106,11 @@ def iommu_trouble(system: System, kind: str) -> Iterator[Blocked]:
 
 
 def _has_groups(system: System) -> bool:
-    # A parent of mdevs makes groups too, which no IOMMU stands behind; those of devices hold PCI or platform devices.
+    # A parent of mdevs makes groups too, which no IOMMU stands behind, and so does VFIO for a device that has none;
+    # those of devices hold PCI or platform devices.
     return any(
-        system.link(f"/sys/kernel/iommu_groups/{group}/devices/{name}")
+        system.read(f"/sys/kernel/iommu_groups/{group}/name") != VFIOS_OWN
+        and system.link(f"/sys/kernel/iommu_groups/{group}/devices/{name}")
         and not system.exists(f"/sys/bus/mdev/devices/{name}")
         for group in system.names("/sys/kernel/iommu_groups")
         for name in system.names(f"/sys/kernel/iommu_groups/{group}/devices")[:1]
@@ -117,16 +136,23 @@ def container_trouble(system: System, container: str) -> Iterator[Blocked]:
 
 def interrupts_trouble(system: System, container: str, allowed: bool) -> Iterator[Blocked]:
     """Interrupts of devices are not remapped, so that a guest could send any to the host: VFIO refuses that."""
-    module = "iommufd" if container == IOMMUFD else "vfio_iommu_type1"
-    if allowed or remapped(system) is not False:
+    if remapped(system) is not False or interrupts_allowed(system, container, allowed):
         return
-    if system.read(f"/sys/module/{module}/parameters/{_UNSAFE}") == "Y":
-        return
+    module = _behind(container)
     yield unusable(
         "this host's IOMMU does not remap interrupts, so a guest with a device could send the host any interrupt",
         'take an IOMMU that does (a rig: host.iommu = "intel" or "amd"), or accept that where the guest is trusted:'
         f" host.unsafe_interrupts = true, or {module}.{_UNSAFE}=1 on the kernel's command line",
     )
+
+
+def interrupts_allowed(system: System, container: str, allowed: bool) -> bool:
+    """Whether VFIO may take interrupts that nothing isolates: by the assignment, or by its module's parameter."""
+    return allowed or system.read(f"/sys/module/{_behind(container)}/parameters/{_UNSAFE}") == "Y"
+
+
+def _behind(container: str) -> str:
+    return "iommufd" if container == IOMMUFD else "vfio_iommu_type1"
 
 
 def needs_cdev(container: str, cdev: str | None, name: str) -> None:
@@ -145,7 +171,7 @@ def remapped(system: System) -> bool | None:
     /proc/interrupts names the chips: "IR-IO-APIC", "IR-PCI-MSI" with remapping, "IO-APIC", "PCI-MSI" without it.
     """
     text = system.read("/proc/interrupts") or ""
-    if "IO-APIC" not in text and "PCI-MSI" not in text:
+    if "IO-APIC" not in text and (" PCI-MSI" not in text or "GIC" in text):
         return None
     return " IR-" in text
 
@@ -178,7 +204,12 @@ def raise_memlock() -> None:
 
 def can_lock(system: System) -> bool:
     """Whether this process has CAP_IPC_LOCK, by which no limit counts."""
+    return capable(system, _CAP_IPC_LOCK)
+
+
+def capable(system: System, capability: int) -> bool:
+    """Whether this process has a capability, by its number in <linux/capability.h>."""
     for line in (system.read("/proc/self/status") or "").splitlines():
         if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> _CAP_IPC_LOCK & 1)
+            return bool(int(line.split()[1], 16) >> capability & 1)
     return False

@@ -11,7 +11,7 @@ import os
 import re
 
 from passthru.worker.devices import pci
-from passthru.worker.devices.iommu import container_trouble, module_trouble, needed_modules, needs_cdev
+from passthru.worker.devices.iommu import NOIOMMU, container_trouble, module_trouble, needed_modules, needs_cdev
 from passthru.worker.devices.steps import MDEV, MDEV_PARENTS, StepError, cdev_of, open_path
 from passthru.worker.devices.trouble import Blocked, mistake, unusable
 
@@ -99,6 +99,37 @@ def trouble(system: System, wanted: Message, taken: dict[str, int]) -> Iterator[
 
     ``taken`` counts instances that other assignments take, by parent and type.
     """
+    if wanted["container"] == NOIOMMU:
+        yield mistake(
+            "a mediated device is behind its parent, and VFIO gives none away without an IOMMU",
+            'take container = "type1" or "iommufd", which need no IOMMU for it',
+        )
+    if wanted["parent"] is None:
+        yield from _made_trouble(system, wanted["uuid"])
+    else:
+        yield from _making_trouble(system, wanted, taken)
+    yield from module_trouble(system, needed_modules("mdev", wanted["container"]))
+    yield from container_trouble(system, wanted["container"])
+
+
+def _made_trouble(system: System, text: str) -> Iterator[Blocked]:
+    """What stands in the way of an mdev that is to be there already."""
+    try:
+        uuid = checked_uuid(text)
+        must_exist(system, uuid)
+    except Blocked as error:
+        yield error
+        return
+    device = f"{MDEV}/{uuid}"
+    if path := open_path(system, device):
+        yield held(system, uuid, path)
+    for path in (f"/dev/vfio/{system.link(f'{device}/iommu_group')}", cdev_of(system, device)):
+        if path and system.exists(path) and not system.may(path, os.R_OK | os.W_OK):
+            yield unusable(f"this user may not read and write {path}", f"as root: chown {os.getuid()} {path}")
+
+
+def _making_trouble(system: System, wanted: Message, taken: dict[str, int]) -> Iterator[Blocked]:
+    """What stands in the way of making one."""
     try:
         parent = choose_parent(system, wanted["parent"])
         kind = choose_type(system, parent, wanted["type"])
@@ -115,8 +146,6 @@ def trouble(system: System, wanted: Message, taken: dict[str, int]) -> Iterator[
             yield unusable(
                 f"this user may not create mdevs of {parent}", "run passthru as root (in a rig the worker is root)"
             )
-    yield from module_trouble(system, needed_modules("mdev", wanted["container"]))
-    yield from container_trouble(system, wanted["container"])
 
 
 def none_left(system: System, parent: str, kind: str) -> Blocked:
@@ -138,28 +167,50 @@ def in_use(uuid: str) -> Blocked:
     )
 
 
+def must_exist(system: System, uuid: str) -> None:
+    """Raises Blocked where there is no such mdev."""
+    if not system.exists(f"{MDEV}/{uuid}"):
+        there = system.names(MDEV)
+        raise mistake(f"there is no mdev {uuid} on this host", f"it has {', '.join(there) or 'none'}")
+
+
+def held(system: System, uuid: str, path: str) -> Blocked:
+    """An mdev that somebody has open by ``path``."""
+    pids = ", ".join(map(str, system.holders(path)))
+    return mistake(f"the mdev {uuid} is in use{f' by process {pids}' if pids else ''} ({path})", "end that guest first")
+
+
 def prepare(ledger: Ledger, wanted: Message) -> Message:
-    """Make the mdev. Raises Blocked, StepError; the caller then undoes what was done."""
+    """Make the mdev, or take the one that is there. Raises Blocked, StepError; the caller then undoes what was done."""
     system = ledger.system
-    parent = choose_parent(system, wanted["parent"])
-    kind = choose_type(system, parent, wanted["type"])
     uuid = checked_uuid(wanted.get("uuid"))
-    if system.exists(f"{MDEV}/{uuid}"):
-        raise in_use(uuid)
-    create(ledger, wanted["name"], parent, kind, uuid)
+    notes = []
+    if wanted["parent"] is None:
+        for error in _made_trouble(system, uuid):
+            raise error
+        notes.append(f"the mdev {uuid} was made before and stays")
+    else:
+        parent = choose_parent(system, wanted["parent"])
+        kind = choose_type(system, parent, wanted["type"])
+        if system.exists(f"{MDEV}/{uuid}"):
+            raise in_use(uuid)
+        create(ledger, wanted["name"], parent, kind, uuid)
     device = f"{MDEV}/{uuid}"
     cdev = cdev_of(system, device)
     needs_cdev(wanted["container"], cdev, uuid)
     return {
         "name": wanted["name"],
+        "bus": "mdev",
+        # QEMU's devices for mdevs are called as the kernel calls their interfaces: vfio-pci, vfio-platform, vfio-ap.
+        "qemu_device": system.read(f"{device}/mdev_type/device_api") or "vfio-pci",
         "qemu": {"sysfsdev": device},
         "address": uuid,
         "uuid": uuid,
         "group": system.link(f"{device}/iommu_group"),
         "cdev": cdev,
-        "devices": [uuid],
+        "devices": [] if wanted["parent"] is None else [uuid],
         "driver": None,
-        "notes": [],
+        "notes": notes,
         "resources": [],
     }
 
@@ -193,14 +244,9 @@ def set_attribute(system: System, uuid: str, name: str, value: str) -> None:
 def remove(system: System, uuid: str) -> None:
     """Remove an mdev by hand. Raises Blocked."""
     uuid = checked_uuid(uuid)
-    if not system.exists(f"{MDEV}/{uuid}"):
-        there = system.names(MDEV)
-        raise mistake(f"there is no mdev {uuid} on this host", f"it has {', '.join(there) or 'none'}")
+    must_exist(system, uuid)
     if path := open_path(system, f"{MDEV}/{uuid}"):
-        pids = ", ".join(map(str, system.holders(path)))
-        raise mistake(
-            f"the mdev {uuid} is in use{f' by process {pids}' if pids else ''} ({path})", "end that guest first"
-        )
+        raise held(system, uuid, path)
     try:
         system.write(f"{MDEV}/{uuid}/remove", "1")
     except OSError as error:

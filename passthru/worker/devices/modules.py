@@ -46,6 +46,11 @@ def unload(system: System, name: str) -> None:
             raise
 
 
+def idle(system: System, name: str) -> bool:
+    """Whether a module that is loaded, and not built in, has no device: it can be loaded anew."""
+    return system.exists(f"/sys/module/{normal(name)}/initstate") and not _has_devices(system, normal(name))
+
+
 def _has_devices(system: System, name: str) -> bool:
     """Whether a device is bound to a driver of the module: its reference count does not tell, and unloading unbinds."""
     for driver in system.names(f"/sys/module/{name}/drivers"):

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from passthru.worker.devices import assign_pci, by_hand, mdev, preflight, recovery
+from passthru.worker.devices import assign_on_chip, assign_pci, by_hand, fsl_mc_contents, mdev, preflight, recovery
+from passthru.worker.devices.buses import ON_CHIP
 from passthru.worker.devices.iommu import needed_modules, raise_memlock
 from passthru.worker.devices.ledger import Ledger
 from passthru.worker.devices.loading import load_missing
@@ -32,7 +33,9 @@ class Operations:
             "prepare": self._prepare,
             "release": self._release,
             "recover": lambda request: recovery.recover(system),
-            "bind": lambda request: by_hand.bind(system, field(request, "host", str), field(request, "driver", str)),
+            "bind": lambda request: by_hand.bind(
+                system, field(request, "host", str), field(request, "driver", (str, type(None)))
+            ),
             "unbind": lambda request: by_hand.unbind(system, field(request, "host", str)),
             "mdev-create": lambda request: by_hand.create_mdev(
                 system,
@@ -42,6 +45,12 @@ class Operations:
                 attributes(request),
             ),
             "mdev-remove": lambda request: by_hand.remove_mdev(system, field(request, "uuid", str)),
+            "object-add": lambda request: fsl_mc_contents.add(
+                system, field(request, "object", str), field(request, "container", str), self._addresses()
+            ),
+            "object-remove": lambda request: fsl_mc_contents.remove(
+                system, field(request, "object", str), field(request, "container", str), self._addresses()
+            ),
             "mdev-types": lambda request: {"parents": mdev.parents(system)},
         }
 
@@ -76,10 +85,20 @@ class Operations:
         mark = self._ledger.mark
         try:
             names = needed_modules(wanted["bus"], wanted["container"])
-            load_missing(self._ledger, names, unsafe=wanted.get("unsafe", False))
+            if wanted["bus"] in ON_CHIP:
+                assign_on_chip.demand(self._system, wanted, self._addresses())  # before a module might take it
+            load_missing(
+                self._ledger,
+                names,
+                unsafe=wanted.get("unsafe", False),
+                without_reset=not wanted.get("reset_required", True),
+            )
             raise_memlock()
             if wanted["bus"] == "mdev":
                 prepared = mdev.prepare(self._ledger, wanted)
+            elif wanted["bus"] in ON_CHIP:
+                prepared = assign_on_chip.prepare(self._ledger, wanted, self._addresses())
+                self._not_twice(prepared["address"])
             else:
                 prepared = assign_pci.prepare(self._ledger, wanted, self._addresses())
                 self._not_twice(prepared["address"])

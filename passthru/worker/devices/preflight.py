@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from passthru.worker.devices import assign_pci, mdev, pci
+from passthru.worker.devices import assign_on_chip, assign_pci, mdev, pci
+from passthru.worker.devices.buses import DRIVERS, ON_CHIP
 from passthru.worker.devices.iommu import IOMMUFD, TYPE1, can_lock, present, remapped
 from passthru.worker.devices.modules import closure
 from passthru.worker.devices.recovery import dead_steps
@@ -24,11 +25,12 @@ def blockers(system: System, wanted: list[Message], memory: int, kind: str, ours
     told: dict[str, Blocker] = {}
     taken: dict[str, int] = {}
     for one in wanted:
-        troubles = (
-            mdev.trouble(system, one, taken)
-            if one["bus"] == "mdev"
-            else assign_pci.trouble(system, one, memory, kind, ours)
-        )
+        if one["bus"] == "mdev":
+            troubles = mdev.trouble(system, one, taken)
+        elif one["bus"] in ON_CHIP:
+            troubles = assign_on_chip.trouble(system, one, memory, kind, ours)
+        else:
+            troubles = assign_pci.trouble(system, one, memory, kind, ours)
         for error in troubles:
             blocker = error.blocker
             if blocker.what in told:
@@ -50,6 +52,8 @@ def _twice(system: System, wanted: list[Message]) -> Iterator[tuple[str, Blocked
         try:
             if one["bus"] == "pci":
                 what: tuple[object, ...] = (pci.choose(system, one["host"]), one.get("vf"))
+            elif one["bus"] in ON_CHIP:
+                what = (assign_on_chip.choose(system, one["bus"], one["host"]), None)
             elif one.get("uuid"):
                 what = (mdev.checked_uuid(one["uuid"]), None)
             else:
@@ -64,6 +68,16 @@ def _twice(system: System, wanted: list[Message]) -> Iterator[tuple[str, Blocked
         first.setdefault(what, one["name"])
 
 
+def _drivers(system: System) -> list[str]:
+    """VFIO's drivers for the buses that this host has; a platform bus is everywhere, and counts with a device tree."""
+    has_tree = system.exists("/sys/firmware/devicetree/base")
+    return [
+        driver
+        for bus, driver in DRIVERS.items()
+        if bus == "pci" or (has_tree and system.names(f"/sys/bus/{bus}/devices"))
+    ]
+
+
 def facts(system: System) -> Message:
     """What `passthru doctor` tells of a host."""
     return {
@@ -72,7 +86,7 @@ def facts(system: System) -> Message:
         "interrupt_remapping": remapped(system),
         "modules": {
             name: present(system, name) or closure(system, name) is not None
-            for name in ("vfio-pci", "vfio_iommu_type1", "iommufd", "mdev")
+            for name in (*_drivers(system), "vfio_iommu_type1", "iommufd", "mdev")
         },
         "containers": [
             name for name, path in ((TYPE1, "/dev/vfio/vfio"), (IOMMUFD, "/dev/iommu")) if system.exists(path)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from passthru.worker.devices.iommu import CONTAINERS
 from passthru.worker.protocol import MISTAKE, REQUEST, RequestError
 
 TYPE_CHECKING = False
@@ -11,12 +12,33 @@ if TYPE_CHECKING:
 
     from passthru.worker.stream import Message
 
+    Keys = dict[str, tuple[tuple[type, ...], bool]]
+
 # key: kinds, needed
-_PCI = {"host": ((str,), True), "vf": ((int, type(None)), False), "vfs": ((int, type(None)), False)}
-_MDEV = {"parent": ((str,), True), "type": ((str,), True), "uuid": ((str, type(None)), False)}
-_BOTH = {"name": ((str,), True), "container": ((str,), True), "unsafe": ((bool,), False)}
-_BUSES: dict[object, dict[str, tuple[tuple[type, ...], bool]]] = {"pci": _BOTH | _PCI, "mdev": _BOTH | _MDEV}
-_CONTAINERS = ("type1", "iommufd")
+_PCI: Keys = {
+    "host": ((str,), True),
+    "vf": ((int, type(None)), False),
+    "vfs": ((int, type(None)), False),
+}
+_MDEV: Keys = {
+    "parent": ((str, type(None)), True),
+    "type": ((str, type(None)), True),
+    "uuid": ((str, type(None)), False),
+}
+_BOTH: Keys = {
+    "name": ((str,), True),
+    "container": ((str,), True),
+    "unsafe": ((bool,), False),
+}
+_CHIP: Keys = {"host": ((str,), True)}
+_RESET: Keys = {"reset_required": ((bool,), False)}
+_BUSES: dict[object, Keys] = {
+    "pci": _BOTH | _PCI,
+    "mdev": _BOTH | _MDEV,
+    "platform": _BOTH | _CHIP | _RESET,
+    "amba": _BOTH | _CHIP,
+    "fsl-mc": _BOTH | _CHIP,
+}
 
 
 def field(request: Message, key: str, kinds: type | tuple[type, ...]) -> Any:
@@ -38,8 +60,12 @@ def assignment(value: object) -> Message:
                 isinstance(item, str) and ("\0" in item or "\n" in item or "/.." in item)
             ):
                 raise RequestError(REQUEST, f"the assignment {value.get('name')!r} has a wrong or no {key!r}: {item!r}")
-    if value["container"] not in _CONTAINERS:
-        raise RequestError(REQUEST, f"there is no container {value['container']!r}; there are {', '.join(_CONTAINERS)}")
+    if value["container"] not in CONTAINERS:
+        raise RequestError(REQUEST, f"there is no container {value['container']!r}; there are {', '.join(CONTAINERS)}")
+    if value["bus"] == "mdev" and (value["parent"] is None) != (value["type"] is None):
+        raise RequestError(REQUEST, f"the mdev {value['name']!r} has a parent or a type, where it needs both or none")
+    if value["bus"] == "mdev" and value["parent"] is None and value.get("uuid") is None:
+        raise RequestError(REQUEST, f"the mdev {value['name']!r} has no parent, and no uuid of one that is there")
     if value.get("vf") is not None and value["vf"] < 0:
         raise RequestError(REQUEST, f"the virtual function {value['vf']} of {value['name']!r} is below 0")
     return value

@@ -10,10 +10,11 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _MODPROBE_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
@@ -108,6 +109,12 @@ class System:
         """The kernel's release, by which its modules are found."""
         return self.read("/proc/sys/kernel/osrelease") or os.uname().release
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """The first two numbers of the kernel's release."""
+        numbers = re.findall(r"[0-9]+", self.release)
+        return int(numbers[0]), int(numbers[1])
+
     def claimed(self, path: str) -> bool:
         """Whether opening a device says that somebody has it for himself (EBUSY): a VFIO group, a mounted disk."""
         mode = os.O_RDWR if path.startswith("/dev/vfio/") else os.O_RDONLY | os.O_EXCL
@@ -129,6 +136,21 @@ class System:
                         found.append(int(name))
                         break
         return found
+
+    @contextlib.contextmanager
+    def opened(self, path: str) -> Iterator[int]:
+        """The descriptor of a device file, for ``ioctl``. Raises OSError."""
+        fd = os.open(self.path(path), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def ioctl(self, fd: int, request: int, data: bytearray) -> None:
+        """ioctl(2), which reads and writes ``data``. Raises OSError."""
+        import fcntl
+
+        fcntl.ioctl(fd, request, data, True)
 
     def load_module(self, name: str, parameters: Mapping[str, str]) -> None:
         """Load a module and what it needs. Raises OSError whose text is what modprobe said."""

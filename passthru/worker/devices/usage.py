@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the host itself uses a PCI device for: its disks, its network, its console. Such a device is not given away."""
+"""What the host itself uses a device for: its disks, its network, its console. Such a device is not given away."""
 
 from __future__ import annotations
 
 import os
 
-from passthru.worker.devices.steps import PCI
+from passthru.worker.devices.steps import PCI, directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ _ANYWHERE = "00000000"
 _LINK_LOCAL = "fe80"
 
 
-def uses(system: System, address: str) -> list[str]:
+def uses(system: System, address: str, bus: str = "pci") -> list[str]:
     """What the host uses the device for, in words ("the disk vda is mounted at /"); nothing: it is free."""
-    below = system.real(f"{PCI}/{address}") + "/"
+    below = system.real(directory(bus, address)) + "/"
     return [
         *_disks(system, _below(system, "block", below)),
         *_networks(system, _below(system, "net", below)),

@@ -32,6 +32,7 @@ COMMAND = (
     " from tests.unit.worker.fake_sysfs import main; sys.exit(main())",
 )
 PORTS = 24
+NOIOMMU = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 _TYPES = {"mtty-1": ("Single port serial", 1), "mtty-2": ("Dual port serial", 2)}
 
 
@@ -221,10 +222,17 @@ class Machine:
         if not (self.sys / "bus/pci/devices" / address).exists() or self.driver_of(address) != driver:
             raise _refuse(errno.ENODEV, address)
         group = self._group(address)
-        if driver == "vfio-pci" and (self.root / f"dev/vfio/{group}").read_text().strip() == "busy":
+        own = self.root / f"dev/vfio/noiommu-{group}"
+        file = own if own.exists() else self.root / f"dev/vfio/{group}"
+        if driver == "vfio-pci" and file.read_text().strip() == "busy":
             raise AssertionError(f"the kernel would wait without end for whoever has {address} open")
         (self.device(address) / "driver").unlink()
         (self.sys / "bus/pci/drivers" / driver / address).unlink()
+        if own.exists():
+            own.unlink()
+            (self.device(address) / "iommu_group").unlink()
+            shutil.rmtree(self.sys / "kernel/iommu_groups" / str(group))
+            return
         members = _names(self.sys / "kernel/iommu_groups" / str(group) / "devices") if group else []
         if driver == "vfio-pci" and not any(self.driver_of(member) == "vfio-pci" for member in members):
             (self.root / f"dev/vfio/{group}").unlink()
@@ -310,6 +318,8 @@ class Machine:
             raise _refuse(errno.ENOENT, f"modprobe: FATAL: Module {name} not found")
         for module in (*needs.get(name, ()), name):
             (self.sys / "module" / module).mkdir(exist_ok=True)
+        if (self.root / "noiommu").exists() and not (self.root / NOIOMMU).exists():
+            self.text(NOIOMMU, "N")
         if name == "vfio_iommu_type1":
             value = "Y" if parameters.get("allow_unsafe_interrupts") == "1" else "N"
             self.text(f"sys/module/{name}/parameters/allow_unsafe_interrupts", value)
@@ -335,8 +345,9 @@ class Machine:
 
     def _may_probe(self, address: str) -> bool:
         device = self.device(address)
+        groupless = not (device / "iommu_group").exists() and not self._without_iommu()
         if (device / "driver_override").read_text().strip() == "vfio-pci" and (
-            (device / "class").read_text().startswith("0x0604") or not (device / "iommu_group").exists()
+            (device / "class").read_text().startswith("0x0604") or groupless
         ):
             return False
         autoprobe = device / "physfn/sriov_drivers_autoprobe"
@@ -348,8 +359,38 @@ class Machine:
         self._link(self.device(address) / "driver", directory)
         self._link(directory / address, self.device(address))
         group = self._group(address)
+        if driver == "vfio-pci" and group is None:
+            groups = self.sys / "kernel/iommu_groups"
+            group = str(1 + max(-1, *map(int, _names(groups)), -1))
+            self.text(f"sys/kernel/iommu_groups/{group}/name", "vfio-noiommu")
+            (groups / group / "devices").mkdir()
+            self._link(self.device(address) / "iommu_group", groups / group)
+            self._link(groups / group / "devices" / address, self.device(address))
+            self.text(f"dev/vfio/noiommu-{group}", "")
+            return
         if driver == "vfio-pci" and not (self.root / f"dev/vfio/{group}").exists():
             self.text(f"dev/vfio/{group}", "")
+
+    def without_iommu(self, *, built: bool = True) -> None:
+        """Make it a machine without an IOMMU, whose VFIO can do without where that is ``built``."""
+        shutil.rmtree(self.sys / "class/iommu/dmar0")
+        for device in (self.sys / "bus/pci/devices").iterdir():
+            (device / "iommu_group").unlink(missing_ok=True)
+        for group in (self.sys / "kernel/iommu_groups").iterdir():
+            shutil.rmtree(group)
+        if built:
+            self.text("noiommu", "")
+
+    def bind_by_hand(self, address: str) -> None:
+        """Give a device to vfio-pci, as a user does."""
+        if driver := self.driver_of(address):
+            self.unbind(address, driver)
+        (self.device(address) / "driver_override").write_text("vfio-pci\n")
+        self.probe(address)
+
+    def _without_iommu(self) -> bool:
+        parameter = self.root / NOIOMMU
+        return parameter.exists() and parameter.read_text().strip() == "Y"
 
     def _group(self, address: str) -> str | None:
         link = self.device(address) / "iommu_group"

@@ -130,6 +130,15 @@ def snapshot(root: str) -> dict[str, object]:
             "driver": _link(f"{pci}/{address}/driver"),
             **{name: _read(f"{pci}/{address}/{name}") for name in _ATTRIBUTES},
         }
+    for bus in _ON_CHIP:
+        for name in _names(f"{root}/sys/bus/{bus}/devices"):
+            if name.endswith(".auto"):
+                continue  # made by a driver, and gone with it: the kernel's alarm timer on the first clock
+            device = f"{root}/sys/bus/{bus}/devices/{name}"
+            found[f"{bus} {name}"] = {
+                "driver": _link(f"{device}/driver"),
+                "driver_override": _read(f"{device}/driver_override"),
+            }
     state = default_state(root)
     return {
         **found,
@@ -140,6 +149,7 @@ def snapshot(root: str) -> dict[str, object]:
     }
 
 
+_ON_CHIP = ("platform", "amba", "fsl-mc")
 _ATTRIBUTES = ("driver_override", "sriov_numvfs", "sriov_drivers_autoprobe")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from passthru.worker.devices.operations import Operations
-from tests.unit.worker.fake_sysfs import RELEASE, FakeSystem
+from tests.unit.worker.fake_sysfs import NOIOMMU, RELEASE, FakeSystem
 from tests.unit.worker.kill_tests import snapshot
 
 if TYPE_CHECKING:
@@ -265,3 +265,54 @@ def without_iommu(machine: Machine, table: str, cmdline: str) -> None:
     shutil.rmtree(machine.sys / "kernel/iommu_groups")
     for device in (machine.sys / "bus/pci/devices").iterdir():
         (device.resolve() / "iommu_group").unlink()
+
+
+class TestWithoutIommu:
+    """What stands in the way of a device that is to do without an IOMMU."""
+
+    def test_nothing_where_there_is_none(self, machine: Machine, blockers: Callable[..., list[dict[str, Any]]]) -> None:
+        machine.without_iommu()
+        assert blockers(pci("00:05.0", container="noiommu")) == []
+
+    def test_an_iommu_a_kernel_and_a_user(
+        self, machine: Machine, blockers: Callable[..., list[dict[str, Any]]]
+    ) -> None:
+        machine.load("vfio", {})
+        machine.text("proc/self/status", "CapEff:\t0000000000000000")
+        behind, kernel, user = blockers(pci("00:05.0", container="noiommu"))
+        assert "an IOMMU translates for 0000:00:05.0" in behind["what"]
+        assert 'host.iommu = "none"' in behind["fix"]
+        assert (kernel["wrong"], kernel["capability"]) == ("missing", "noiommu")
+        assert "CAP_SYS_RAWIO" in user["what"]
+
+    def test_a_device_in_use_is_not_taken(
+        self, machine: Machine, blockers: Callable[..., list[dict[str, Any]]]
+    ) -> None:
+        machine.without_iommu()
+        machine.below("0000:01:02.0", "net", "eth0", flags="0x1003", upper_br0="")
+        (blocker,) = blockers(pci("0000:01:02.0", container="noiommu"))
+        assert "is in use by the host" in blocker["what"]
+
+    def test_an_mdev_is_never_without(self, blockers: Callable[..., list[dict[str, Any]]]) -> None:
+        (blocker,) = blockers(MTTY | {"container": "noiommu"})
+        assert "VFIO gives none away without an IOMMU" in blocker["what"]
+
+    def test_a_group_that_vfio_made_for_it_is_no_sign_of_an_iommu(
+        self, machine: Machine, blockers: Callable[..., list[dict[str, Any]]]
+    ) -> None:
+        machine.without_iommu()
+        machine.load("vfio_pci", {})
+        (machine.root / NOIOMMU).write_text("Y\n")
+        machine.bind_by_hand("0000:00:05.0")
+        assert any("does not use its Intel IOMMU" in blocker["what"] for blocker in blockers(pci("00:06.0")))
+
+
+def test_an_mdev_that_is_there_is_looked_at(machine: Machine, blockers: Callable[..., list[dict[str, Any]]]) -> None:
+    there = {"bus": "mdev", "parent": None, "type": None, "uuid": UUID}
+    (blocker,) = blockers(there)
+    assert blocker["what"] == f"there is no mdev {UUID} on this host"
+    machine.create_mdev("mtty", "mtty-2", UUID)
+    assert blockers(there) == []
+    (machine.root / "dev/vfio/101").write_text("busy\n")
+    (blocker,) = blockers(there)
+    assert "is in use by process 4711" in blocker["what"]

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from passthru.worker.devices import steps
 from passthru.worker.devices.operations import Operations
-from passthru.worker.protocol import MISTAKE, REQUEST, UNUSABLE, RequestError
-from tests.unit.worker.fake_sysfs import FakeSystem
+from passthru.worker.protocol import MISSING, MISTAKE, REQUEST, UNUSABLE, RequestError
+from tests.unit.worker.fake_sysfs import NOIOMMU, FakeSystem
 from tests.unit.worker.kill_tests import snapshot
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class TestPci:
         prepared = prepare(operations, SERIAL)
         assert prepared == {
             "name": "serial0",
+            "bus": "pci",
+            "qemu_device": "vfio-pci",
             "qemu": {"host": "0000:00:05.0"},
             "address": "0000:00:05.0",
             "uuid": None,
@@ -318,3 +320,92 @@ def test_unsafe_interrupts_are_allowed_and_forbidden_again(operations: Operation
     assert parameter.read_text().strip() == "Y"
     operations.end()
     assert parameter.read_text().strip() == "N"
+
+
+class TestWithoutIommu:
+    """Devices that VFIO gives away without an IOMMU, for the conformance suite."""
+
+    CARD: ClassVar = SERIAL | {"container": "noiommu"}
+
+    def test_a_device_gets_a_group_of_vfios_own(self, operations: Operations, machine: Machine) -> None:
+        machine.without_iommu()
+        before = snapshot(str(machine.root))
+        prepared = prepare(operations, self.CARD)
+        assert prepared["group"] == "noiommu-0"
+        assert (machine.root / "dev/vfio/noiommu-0").exists()
+        assert prepared["driver"] == "serial"
+        assert (machine.root / NOIOMMU).read_text() == "Y\n"
+        assert operations.end() == []
+        assert machine.driver_of("0000:00:05.0") == "serial"
+        assert snapshot(str(machine.root)) == before
+
+    def test_what_it_told_vfio_is_taken_back_where_the_module_stays(
+        self, operations: Operations, machine: Machine
+    ) -> None:
+        machine.without_iommu()
+        machine.load("vfio_pci", {})
+        prepare(operations, self.CARD)
+        assert operations.end() == []
+        assert (machine.root / NOIOMMU).read_text() == "N\n"
+
+    def test_where_a_user_had_told_vfio_so_it_stays(self, operations: Operations, machine: Machine) -> None:
+        machine.without_iommu()
+        machine.load("vfio_pci", {})
+        (machine.root / NOIOMMU).write_text("Y\n")
+        machine.bind_by_hand("0000:00:05.0")
+        prepared = prepare(operations, self.CARD)
+        assert (prepared["group"], prepared["devices"]) == ("noiommu-0", [])
+        assert operations.end() == []
+        assert machine.driver_of("0000:00:05.0") == "vfio-pci"
+        assert (machine.root / NOIOMMU).read_text() == "Y\n"
+
+    def test_one_behind_an_iommu_is_never_given_away_without(self, operations: Operations, machine: Machine) -> None:
+        before = snapshot(str(machine.root))
+        error = refused(operations, "prepare", assignment=self.CARD)
+        assert error.kind == MISTAKE
+        assert "an IOMMU translates for 0000:00:05.0 (IOMMU group 5)" in str(error)
+        assert snapshot(str(machine.root)) == before
+
+    def test_a_kernel_that_cannot_lacks_a_capability(self, operations: Operations, machine: Machine) -> None:
+        machine.without_iommu(built=False)
+        before = snapshot(str(machine.root))
+        error = refused(operations, "prepare", assignment=self.CARD)
+        assert (error.kind, error.capability) == (MISSING, "noiommu")
+        assert "CONFIG_VFIO_NOIOMMU" in str(error)
+        assert snapshot(str(machine.root)) == before
+
+    def test_somebody_who_has_it_open_is_waited_for_and_named(
+        self, operations: Operations, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(steps, "_LET_GO_SECONDS", 0.02)
+        machine.without_iommu()
+        prepare(operations, self.CARD)
+        (machine.root / "dev/vfio/noiommu-0").write_text("busy\n")
+        (failed,) = operations.end()
+        assert "is still open by process 4711 (/dev/vfio/noiommu-0)" in failed
+
+
+class TestAnMdevThatIsThere:
+    """One that was made by hand is taken as it stands, and stays."""
+
+    THERE: ClassVar = MTTY | {"parent": None, "type": None}
+
+    def test_it_stays(self, operations: Operations, machine: Machine) -> None:
+        machine.create_mdev("mtty", "mtty-2", UUID)
+        prepared = prepare(operations, self.THERE)
+        assert (prepared["group"], prepared["devices"]) == ("101", [])
+        assert prepared["notes"] == [f"the mdev {UUID} was made before and stays"]
+        assert operations.end() == []
+        assert (machine.sys / "bus/mdev/devices" / UUID).exists()
+
+    def test_one_that_is_not_there_or_in_use_is_a_mistake(self, operations: Operations, machine: Machine) -> None:
+        error = refused(operations, "prepare", assignment=self.THERE)
+        assert (error.kind, str(error)) == (MISTAKE, f"there is no mdev {UUID} on this host; it has none")
+        machine.create_mdev("mtty", "mtty-2", UUID)
+        (machine.root / "dev/vfio/101").write_text("busy\n")
+        error = refused(operations, "prepare", assignment=self.THERE)
+        assert str(error) == f"the mdev {UUID} is in use by process 4711 (/dev/vfio/101); end that guest first"
+
+    def test_half_of_what_makes_one_is_no_request(self, operations: Operations) -> None:
+        assert refused(operations, "prepare", assignment=MTTY | {"parent": None}).kind == REQUEST
+        assert refused(operations, "prepare", assignment=self.THERE | {"uuid": None}).kind == REQUEST
