@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from passthru.deadline import Deadline
 
 FACTS = ("bus", "address", "uuid", "group", "vfio_group", "cdev", "sysfs", "driver")
-"""What can be known of an assigned device on its host: ``address`` is its PCI address (of an mdev its UUID), ``group``
+"""What can be known of an assigned device on its host: ``address`` is its PCI address (of an mdev its UUID, of others
+their name on the ``bus``, which is "pci", "mdev", "platform", "amba" or "fsl-mc"), ``group``
 the number of its IOMMU group, ``vfio_group`` and ``cdev`` its device files, ``sysfs`` its directory, ``driver`` the
 driver that had it before."""
 

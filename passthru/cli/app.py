@@ -5,7 +5,23 @@ from __future__ import annotations
 
 import typer
 
-from passthru.cli import bind, cache, doctor, fetch, mdev, qemu, recover, rig, run, scenarios, serve, shell, trace
+from passthru.cli import (
+    bind,
+    cache,
+    conform,
+    doctor,
+    dprc,
+    fetch,
+    mdev,
+    qemu,
+    recover,
+    rig,
+    run,
+    scenarios,
+    serve,
+    shell,
+    trace,
+)
 
 app = typer.Typer(
     name="passthru",
@@ -19,6 +35,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("shell")(shell.shell)
+app.command("conform")(conform.conform)
 app.command("list")(scenarios.list_)
 app.command("show")(scenarios.show)
 app.command("schema")(scenarios.schema)
@@ -30,6 +47,7 @@ app.command("bind")(bind.bind)
 app.command("unbind")(bind.unbind)
 app.command("recover")(recover.recover)
 app.add_typer(mdev.app, name="mdev")
+app.add_typer(dprc.app, name="dprc")
 app.add_typer(rig.app, name="rig")
 app.add_typer(qemu.app, name="qemu")
 app.add_typer(cache.app, name="cache")

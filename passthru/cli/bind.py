@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""``passthru bind`` and ``unbind``: a PCI device of this machine for VFIO, and back, by hand."""
+"""``passthru bind`` and ``unbind``: a device of this machine for VFIO, and back, by hand."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 Device = Annotated[
     str,
     typer.Argument(
-        metavar="DEVICE", help="An address (00:05.0), a path through bridges (00:04.0/00.0), or vendor:device."
+        metavar="DEVICE",
+        help="A PCI address (00:05.0), a path through bridges (00:04.0/00.0) or vendor:device; the name of a platform"
+        " or AMBA device (9010000.pl031); a DPAA2 container (dprc.2). Its bus may stand before it: amba:arm,pl031.",
     ),
 ]
 
 
 def bind(
     device: Device,
-    driver: Annotated[str, typer.Option("--driver", metavar="DRIVER", help="Which driver it gets.")] = "vfio-pci",
+    driver: Annotated[
+        str | None,
+        typer.Option("--driver", metavar="DRIVER", help="Which driver it gets.", show_default="VFIO's of its bus"),
+    ] = None,
 ) -> None:
-    """Bind a PCI device of this machine to vfio-pci, with all of its IOMMU group, until it is unbound."""
+    """Bind a device of this machine to VFIO's driver, with all of its IOMMU group, until it is unbound."""
     from passthru.host import devices
 
     on_this_host(lambda host: devices.bind(host, device, driver), _tell_bound)

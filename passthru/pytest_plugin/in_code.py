@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 from passthru.check import registry
 from passthru.errors import PassthruError
 from passthru.run.what import Request, the_request
-from passthru.scenario import overrides
-from passthru.scenario.files import Merged, Source
-from passthru.scenario.loading import resolved
+from passthru.scenario.loading import of_tree, resolved
 from passthru.scenario.models import Scenario
-from passthru.scenario.validation import validated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +65,7 @@ def scenario(
     }
     if deadline is not None:
         tree["deadline"] = float(deadline)
-    return _validated(tree, (), _caller())
+    return of_tree(tree, _caller())
 
 
 def request_for(what: str | Path | Scenario, set_texts: Sequence[str]) -> Request:
@@ -76,7 +73,7 @@ def request_for(what: str | Path | Scenario, set_texts: Sequence[str]) -> Reques
     texts. Raises UserMistake."""
     if not isinstance(what, Scenario):
         return the_request(str(what), set_texts)
-    return Request(_validated(resolved(what), set_texts, what.name) if set_texts else what)
+    return Request(of_tree(resolved(what), what.name, set_texts) if set_texts else what)
 
 
 def check_options(use: str, options: Mapping[str, Any], scenario: Scenario) -> CheckOptions:
@@ -87,7 +84,7 @@ def check_options(use: str, options: Mapping[str, Any], scenario: Scenario) -> C
         table["device"] = next(iter(scenario.device))
     name = re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9_.-]+", "-", use).strip("-") or "check"
     tree = {**resolved(scenario), "check": {name: table}}
-    return _validated(tree, (), _caller()).check[name]
+    return of_tree(tree, _caller()).check[name]
 
 
 def _wants_device(use: str) -> bool:
@@ -95,16 +92,6 @@ def _wants_device(use: str) -> bool:
         return registry.check(use).Options.model_fields["device"].is_required()
     except (KeyError, PassthruError):  # the validation has the sentence
         return False
-
-
-def _validated(tree: dict[str, Any], set_texts: Sequence[str], place: str) -> Scenario:
-    source = Source(Path(place), "", tree)
-    merged = Merged({}, source)
-    merged.take(tree, source)
-    for override in overrides.parse_all(set_texts):
-        overrides.apply(override, merged.tree)
-        merged.origins[override.path] = override
-    return validated(merged)
 
 
 def _plain(value: Any) -> Any:

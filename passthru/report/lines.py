@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from passthru.check.finding import Verdict
 from passthru.events import Event, Note, Progress
-from passthru.report.words import closing_line, judgement_lines, label_of
-from passthru.run.events import CheckEnded, OfRun, PhaseEnded, RunEnded, RunStarted
+from passthru.report.words import WIDTH, closing_line, judgement_lines, label_of, tests_of, width_of
+from passthru.run.events import CheckEnded, OfRun, PhaseEnded, RunEnded, RunStarted, SuiteStarted
 
 if TYPE_CHECKING:
     from passthru.run.outcome import Judgement
@@ -29,6 +29,7 @@ class Lines:
         self._directories: dict[str, Path] = {}
         self._tenths: dict[str, int] = {}
         self._noted: set[str] = set()
+        self._width = WIDTH
 
     def __call__(self, event: Event) -> None:
         """Listen to one event."""
@@ -43,6 +44,9 @@ class Lines:
                 self._note(event.text)
             case PhaseEnded(text=text) if text and not self._brief:
                 self._print(f"{event.phase:<8} {text} ({event.seconds:.2f} s)")
+            case SuiteStarted() if not self._brief:
+                self._width = width_of(event.tests)
+                self._print(f"suite    {event.title}: {tests_of(len(event.tests))}")
             case Progress():
                 self._progress(event)
             case CheckEnded():
@@ -56,7 +60,7 @@ class Lines:
     def _judged(self, run: str, judgement: Judgement) -> None:
         if self._brief and judgement.finding.verdict is Verdict.PASSED:
             return
-        for line in judgement_lines(judgement):
+        for line in judgement_lines(judgement, self._width):
             self._print(f"{label_of(run)}: {line}" if self._brief else line)
 
     def _note(self, text: str) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from passthru.check.finding import Verdict
 from passthru.events import Event, Note
 from passthru.events import Progress as Work
-from passthru.report.words import closing_line, judgement_lines, label_of
+from passthru.report.words import WIDTH, closing_line, judgement_lines, label_of, tests_of, width_of
 from passthru.run.events import (
     CheckEnded,
     CheckStarted,
@@ -26,6 +26,7 @@ from passthru.run.events import (
     PhaseStarted,
     RunEnded,
     RunStarted,
+    SuiteStarted,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Terminal:
         self._doing: dict[str, TaskID] = {}
         self._directories: dict[str, Path] = {}
         self._noted: set[str] = set()
+        self._width = WIDTH
         self._live = Live(Group(self._now, self._works), console=self._console, transient=True, refresh_per_second=8)
 
     def __enter__(self) -> Self:
@@ -82,6 +84,9 @@ class Terminal:
                 self._do(run, f"check {event.check}")
             case PhaseEnded(text=text) if text and not self._brief:
                 self._print(("  • ", "blue"), f"{text} ", (f"{event.seconds:.2f} s", "dim"))
+            case SuiteStarted() if not self._brief:
+                self._width = width_of(event.tests)
+                self._print(("  • ", "blue"), f"{event.title}: {tests_of(len(event.tests))}")
             case Note():
                 self._note(event.text)
             case HandoverStarted():
@@ -130,7 +135,7 @@ class Terminal:
         verdict = judgement.finding.verdict
         if self._brief and verdict is Verdict.PASSED:
             return
-        first, *rest = judgement_lines(judgement)
+        first, *rest = judgement_lines(judgement, self._width)
         _, _, said = first.partition(judgement.check)
         where = f"{label_of(run)}: " if self._brief else ""
         self._print((f"  {MARKS[verdict]} {where}{judgement.check}", STYLES[verdict]), said)

@@ -18,14 +18,31 @@ WORDS = {Verdict.PASSED: "passed", Verdict.FAILED: "FAILED", Verdict.SKIPPED: "s
 RUN_WORDS = {Verdict.PASSED: "PASSED", Verdict.FAILED: "FAILED"}
 
 
-def judgement_lines(judgement: Judgement) -> list[str]:
-    """A judgement as lines: verdict, check and summary; the details only where it did not pass."""
+WIDTH = 14
+"""Columns for the ids of a scenario's checks."""
+
+
+def judgement_lines(judgement: Judgement, width: int = WIDTH) -> list[str]:
+    """A judgement as lines: verdict, check and summary; the details only where it did not pass.
+
+    ``width`` is how many columns the check's id has.
+    """
     finding = judgement.finding
     summary, *rest = finding.summary.splitlines() or [""]
-    lines = [f"{WORDS[finding.verdict]:<8} {judgement.check:<14} {judgement.seconds:5.2f} s  {summary}"]
+    lines = [f"{WORDS[finding.verdict]:<8} {judgement.check:<{width}} {judgement.seconds:5.2f} s  {summary}"]
     if finding.verdict is not Verdict.PASSED:
         lines += [f"         {line}" for text in (*rest, *finding.details) for line in text.splitlines()]
     return lines
+
+
+def tests_of(count: int) -> str:
+    """A number of tests, in words."""
+    return "1 test" if count == 1 else f"{count} tests"
+
+
+def width_of(tests: Iterable[str]) -> int:
+    """The columns for ids of these tests."""
+    return max((WIDTH, *map(len, tests)))
 
 
 def closing_line(outcome: Outcome, seconds: float, directory: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.check.context import AssignedDevice
+from passthru.errors import Unusable
 from passthru.host import ChildSpec
 from passthru.qemu.argv import (
     SERIAL,
@@ -17,12 +18,13 @@ from passthru.qemu.argv import (
     guest_argv,
     streams,
     takes_pipes,
+    vfio_on_chip,
     vfio_pci,
     vfio_user,
 )
 from passthru.run.companions import socket_of
 from passthru.scenario.models import ServedDevice
-from passthru.scenario.passed_through import PassedThrough, PciDevice
+from passthru.scenario.passed_through import AmbaDevice, PassedThrough, PciDevice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from passthru.scenario.models import DeviceSpec
 
 QEMU = "qemu"
+
+_MACHINES = {"virt": "virt,gic-version=3"}
+"""What else QEMU is told of a guest's machine: a rig's KVM gives its guest the interrupt controller that it has."""
+VFIO_PCI = "vfio-pci"
 
 
 def machine_on(up: HostUp, plan: Plan) -> Vm:
@@ -56,11 +62,12 @@ def machine(plan: Plan, place: Callable[[Path], Path], devices: Iterable[Device]
     return Vm(
         kernel=place(plan.kernel.image),
         initrd=place(plan.image.path),
-        cmdline=command_line(*plan.accelerator.kernel_words, *guest.cmdline.split()),
-        machine=guest.machine,
+        cmdline=command_line(*plan.accelerator.kernel_words, *guest.cmdline.split(), arch=plan.qemu.arch),
+        machine=_MACHINES.get(guest.machine, guest.machine),
         memory_mib=guest.memory,
         cpus=guest.cpus,
         devices=tuple(devices),
+        arch=plan.qemu.arch,
         extra=guest.qemu_args,
     )
 
@@ -70,13 +77,23 @@ def _device(name: str, device: DeviceSpec, prepared: Mapping[str, Prepared]) -> 
         return vfio_user(name, socket_of(name, device), slot=device.address, properties=device.properties)
     if not isinstance(device, PassedThrough):
         raise TypeError(f"QEMU knows no device of the bus {device.bus}")
-    return passed_through(name, device, prepared[name].qemu)
+    return passed_through(name, device, prepared[name].qemu, prepared[name].qemu_device)
 
 
-def passed_through(name: str, device: PassedThrough, where: Mapping[str, str]) -> Device:
-    """A device of the host's kernel; ``where`` are the properties by which QEMU takes it."""
+def passed_through(name: str, device: PassedThrough, where: Mapping[str, str], kind: str = VFIO_PCI) -> Device:
+    """A device of the host's kernel; ``where`` are the properties by which QEMU's ``kind`` of device takes it.
+
+    Raises Unusable where QEMU has none for its bus.
+    """
     iommufd = device.container == "iommufd"
-    return vfio_pci(name, **where, slot=device.address, iommufd=iommufd, properties=device.properties)
+    if isinstance(device, AmbaDevice):
+        raise Unusable(
+            f"device.{name} is on the bus amba, and QEMU gives no guest such a device (`passthru conform` judges it);"
+            ' leave "arm,primecell" out of its compatible in the device tree, and take bus = "platform"'
+        )
+    if kind == VFIO_PCI:
+        return vfio_pci(name, **where, slot=device.address, iommufd=iommufd, properties=device.properties)
+    return vfio_on_chip(kind, name, **where, iommufd=iommufd, properties=device.properties)
 
 
 def qemu_child(plan: Plan, up: HostUp, directory: RunDirectory, arguments: Sequence[str] = ()) -> ChildSpec:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from passthru.host.devices import MdevAssignment, PciAssignment
+from passthru.host.devices import MdevAssignment, OnChipAssignment, PciAssignment
 from passthru.scenario.hosts import RigHost
-from passthru.scenario.passed_through import MdevDevice, PciDevice
+from passthru.scenario.passed_through import AmbaDevice, FslMcDevice, MdevDevice, PciDevice, PlatformDevice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,4 +34,8 @@ def _assignment(name: str, device: PassedThrough, hardware: Mapping[str, str], u
             return MdevAssignment(
                 name, device.parent, device.type, uuid=device.uuid or None, container=container, unsafe=unsafe
             )
+        case PlatformDevice() | AmbaDevice() | FslMcDevice():
+            host = hardware.get(device.host, device.host)
+            reset = device.reset_required if isinstance(device, PlatformDevice) else True
+            return OnChipAssignment(name, device.bus, host, reset, container=container, unsafe=unsafe)
     raise TypeError(f"a device of the bus {device.bus} is none of the host's kernel")

@@ -17,6 +17,7 @@ from passthru.run.events import PhaseEnded, PhaseStarted
 from passthru.run.handles import Handles
 from passthru.run.hosts import open_host
 from passthru.run.lock import write_lock
+from passthru.run.preflight import MEBIBYTE
 from passthru.run.script import write_script
 from passthru.run.stage import set_up
 from passthru.scenario.loading import resolved
@@ -108,7 +109,8 @@ async def _up(
         from passthru.run.prepared import prepare_devices
 
         with phase("devices", "preparing the host's devices", tell) as came:
-            up = replace(up, prepared=await prepare_devices(plan, up, tell))
+            memory = plan.scenario.guest.memory * MEBIBYTE
+            up = replace(up, prepared=await prepare_devices(plan, up, tell, memory=memory))
             came(", ".join(f"{made.name} is {made.address}" for made in up.prepared.values()))
     with phase("attach", "starting the device servers and QEMU", tell) as came:
         arguments = handles.qemu_arguments(plan, directory)

@@ -17,6 +17,7 @@ from passthru.host import ChildSpec
 from passthru.host.python import lean_command
 from passthru.qemu.script import Companion
 from passthru.scenario.device_models import locate
+from passthru.worker.listening import remove_left_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +46,7 @@ async def device_servers(
     foreign = {name: device.companion for name, device in scenario.served.items() if device.companion}
     try:
         for name, device in scenario.served.items():
-            if (spec := _child(name, device, directory, host, traced)) is not None:
+            if (spec := server_spec(name, device, directory, host, traced=traced)) is not None:
                 children[name] = await host.start(spec)
         for name in children.keys() & foreign.keys():
             limit = deadline.narrowed(foreign[name].timeout)
@@ -53,6 +54,33 @@ async def device_servers(
         yield children
     finally:
         await asyncio.gather(*(end_before(children[name]) for name in children.keys() & foreign.keys()))
+
+
+@contextlib.asynccontextmanager
+async def device_server(
+    name: str, device: ServedDevice, directory: RunDirectory, host: Host, deadline: Deadline, *, traced: bool = True
+) -> AsyncIterator[Child | None]:
+    """Start the server of one device, for as long as it is wanted; gives None where it runs already.
+
+    ``name`` is that of its socket and its output, and may be another one each time. Raises as ``device_servers``.
+    """
+    companion = device.companion
+    if companion is not None and companion.socket is not None and companion.command:
+        with contextlib.suppress(OSError):  # of the one before, which may have been killed
+            await asyncio.to_thread(remove_left_over, companion.socket)
+    await _look_first(host, name, companion)
+    spec = server_spec(name, device, directory, host, traced=traced)
+    if spec is None:
+        yield None
+        return
+    child = await host.start(spec)
+    try:
+        if companion is not None:
+            limit = deadline.narrowed(companion.timeout)
+            await _until_listening(host, child, companion, limit, directory.output(name))
+        yield child
+    finally:
+        await end_before(child)
 
 
 async def end_before(child: Child) -> None:
@@ -101,7 +129,10 @@ def last_words(output: Path) -> str:
     return ""
 
 
-def _child(name: str, device: ServedDevice, directory: RunDirectory, host: Host, traced: bool) -> ChildSpec | None:
+def server_spec(
+    name: str, device: ServedDevice, directory: RunDirectory, host: Host, *, traced: bool = True
+) -> ChildSpec | None:
+    """The server of a device as it is started; None where it runs already."""
     companion = device.companion
     if companion is None:
         trace = ("--trace", str(directory.trace(name))) if traced else ()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from passthru.errors import PassthruError
 from passthru.events import tell_nobody
 from passthru.image import kernel as kernels
+from passthru.image.arch import ARCHES
 from passthru.image.debian.mirrors import mirrors
 from passthru.image.own import provide as own
 from passthru.image.own.recipe import SPEC
@@ -44,7 +45,8 @@ def examine(store: Store, scenario: Scenario | None = None) -> Iterator[Diagnosi
     yield _packages()
     yield from _qemu(store, scenario)
     if scenario:
-        yield _kernel(store, scenario.guest.kernel, scenario.guest.kernel_config, "kernel")[0]
+        guest = scenario.guest
+        yield _kernel(store, guest.kernel, guest.kernel_config, "kernel", scenario.guest_arch)[0]
         if isinstance(scenario.host, RigHost):
             yield from _rig(store, scenario.host)
     yield _kvm()
@@ -54,9 +56,9 @@ def examine(store: Store, scenario: Scenario | None = None) -> Iterator[Diagnosi
 
 def _rig(store: Store, host: RigHost) -> Iterator[Diagnosis]:
     """What the emulated host takes besides the QEMU that runs in it."""
-    needs = qemu_needs(host.iommu, host.pieces)
-    yield _one_qemu(store, host.emulator, needs, "emulator", "what emulates the rig")
-    diagnosis, kernel = _kernel(store, host.kernel, (), "rig's kernel")
+    needs = qemu_needs(host.iommu, host.pieces, host.arch)
+    yield _one_qemu(store, host.emulator, needs, "emulator", "what emulates the rig", host.arch)
+    diagnosis, kernel = _kernel(store, host.kernel, (), "rig's kernel", host.arch)
     yield diagnosis
     yield from examine_rig(store, host, kernel)
 
@@ -95,22 +97,28 @@ def _packages() -> Diagnosis:
 def _qemu(store: Store, scenario: Scenario | None) -> Iterator[Diagnosis]:
     buses = {device.bus for device in scenario.device.values()} if scenario else set(QEMU_DEVICES)
     wanted = scenario.guest_qemu if scenario else qemus.AUTO
+    arch, on = (scenario.guest_arch, scenario.rig_arch) if scenario else ("amd64", "")
     if wanted != qemus.AUTO and not wanted.startswith(DEBIAN):
-        yield _one_qemu(store, wanted, {QEMU_DEVICES[bus] for bus in buses}, "qemu", "")
+        yield _one_qemu(store, wanted, {QEMU_DEVICES[bus] for bus in buses}, "qemu", "", arch, on)
         return
     for bus in sorted(buses):
-        yield _one_qemu(store, wanted, {QEMU_DEVICES[bus]}, f"bus {bus}", QEMU_DEVICES[bus])
+        yield _one_qemu(store, wanted, {QEMU_DEVICES[bus]}, f"bus {bus}", QEMU_DEVICES[bus], arch, on)
 
 
-def _one_qemu(store: Store, spec: str, needs: Collection[str], what: str, purpose: str) -> Diagnosis:
-    """A QEMU that has all of ``needs``, in words ``purpose``: here, or to be fetched."""
+def _one_qemu(
+    store: Store, spec: str, needs: Collection[str], what: str, purpose: str, arch: str, on: str = ""
+) -> Diagnosis:
+    """A QEMU for ``arch`` that has all of ``needs``, in words ``purpose``: here, or to be fetched.
+
+    ``on`` is the architecture of the rig that it is to run in.
+    """
+    emulates = ARCHES[arch].machine
     if spec != qemus.AUTO and not spec.startswith(DEBIAN):
         try:
-            return Diagnosis(what, State.READY, qemus.find(spec, needs, store, tell_nobody).title)
+            return Diagnosis(what, State.READY, qemus.find(spec, needs, store, tell_nobody, arch=emulates, on=on).title)
         except PassthruError as error:
             return Diagnosis(what, State.MISSING, str(error))
-    entries = qemus.list_all(store, arch="x86_64")
-    known = [entry.qemu for entry in entries if entry.qemu and spec in (qemus.AUTO, entry.source)]
+    known = [qemu for qemu in qemus.known(store, emulates, on=on) if spec in (qemus.AUTO, qemu.source)]
     fit = next((qemu for qemu in known if not qemu.missing(needs)), None)
     if fit:
         return Diagnosis(what, State.READY, f"{fit.title} has {purpose}")
@@ -122,37 +130,37 @@ def _one_qemu(store: Store, spec: str, needs: Collection[str], what: str, purpos
     return Diagnosis(what, State.LATER, f"no QEMU here has {purpose} (here: {others})", remedy)
 
 
-def _kernel(store: Store, spec: str, needs: Sequence[str], what: str) -> tuple[Diagnosis, Kernel | None]:
+def _kernel(store: Store, spec: str, needs: Sequence[str], what: str, arch: str) -> tuple[Diagnosis, Kernel | None]:
     """The kernel ``spec`` of the guest, or of the rig (``what``), and the kernel itself where it is here."""
     try:
-        later = _not_built(store, what) if spec == SPEC else _not_fetched(store, spec, what)
+        later = _not_built(store, what, arch) if spec == SPEC else _not_fetched(store, spec, what, arch)
         if later:
             return later, None
-        kernel = kernels.resolve(spec, store, tell_nobody, needs)
+        kernel = kernels.resolve(spec, store, tell_nobody, needs, arch=arch)
     except PassthruError as error:
         return Diagnosis(what, State.MISSING, str(error)), None
     return Diagnosis(what, State.READY, f"{kernel.release} ({spec})"), kernel
 
 
-def _not_fetched(store: Store, spec: str, what: str) -> Diagnosis | None:
+def _not_fetched(store: Store, spec: str, what: str, arch: str) -> Diagnosis | None:
     if not spec.startswith("debian:"):
         return None
     suite = spec.removeprefix("debian:").partition("/")[0]
-    package = "linux-image-cloud" if spec.endswith("/cloud") else "linux-image-amd64"
+    package = f"linux-image-cloud-{arch}" if spec.endswith("/cloud") else f"linux-image-{arch}"
     if any(suite in alias["name"] and package in alias["name"] for alias in store.aliases()):
         return None
     remedy = "the first run fetches it (about 40 MB); `passthru fetch` does so now"
     return Diagnosis(what, State.LATER, f"{spec} was not fetched yet", remedy)
 
 
-def _not_built(store: Store, what: str) -> Diagnosis | None:
-    if own.built("amd64", store):
+def _not_built(store: Store, what: str, arch: str) -> Diagnosis | None:
+    if own.built(arch, store):
         return None
     free = shutil.disk_usage(_existing(store.root)).free
     if free < own.BUILD_BYTES:
         text = f"to build it takes {own.BUILD_BYTES / 1e9:.1f} GB, and {store.root} has {free / 1e9:.1f} GB left"
         return Diagnosis(what, State.MISSING, text, "free some space, or set PASSTHRU_CACHE to another disk")
-    remedy = f"the first run builds it, in about {own.minutes('amd64')} minutes; `passthru fetch` does so now"
+    remedy = f"the first run builds it, in about {own.minutes(arch)} minutes; `passthru fetch` does so now"
     return Diagnosis(what, State.LATER, "the own kernel was not built yet", remedy)
 
 

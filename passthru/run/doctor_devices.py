@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from passthru.errors import PassthruError
-from passthru.host.devices import MdevAssignment
+from passthru.host.devices import MdevAssignment, OnChipAssignment
 from passthru.run.assignments import assignments
 from passthru.run.diagnosis import Diagnosis, State
 from passthru.run.preflight import assigns_our_devices, look
@@ -57,6 +57,8 @@ def _devices(wanted: Sequence[Assignment], blockers: Sequence[Blocker]) -> Itera
 def _words(assignment: Assignment) -> str:
     if isinstance(assignment, MdevAssignment):
         return f"a {assignment.type} of {assignment.parent}"
+    if isinstance(assignment, OnChipAssignment):
+        return f"{assignment.host} of the bus {assignment.bus}"
     function = "" if assignment.vf is None else f", virtual function {assignment.vf},"
     return f"{assignment.host}{function}"
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.errors import PassthruError
-from passthru.image.arch import machine_arch
 from passthru.image.kbuild.build import KIND, admit
 from passthru.image.kbuild.recipe import known
 from passthru.image.kbuild.recipe import load as load_module
@@ -28,18 +27,15 @@ RECIPE = "rig"
 
 def examine_rig(store: Store, host: RigHost, kernel: Kernel | None) -> Iterator[Diagnosis]:
     """The image and the modules of a rig; ``kernel`` is None where it is not here yet."""
-    yield _image(store)
+    yield _image(store, host.arch)
     for name in host.modules:
         if not ("/" in name and any(Path(name).glob("*.ko"))):
             yield _module(store, name, kernel)
 
 
-def _image(store: Store) -> Diagnosis:
-    arch = machine_arch()
-    if arch != "amd64":
-        return Diagnosis("rig", State.MISSING, f"rigs are amd64, and this machine is {arch}", "use an amd64 machine")
+def _image(store: Store, arch: str) -> Diagnosis:
     recipe = load(RECIPE)
-    parts = {recipe.suite, *recipe.packages}
+    parts = {recipe.suite, arch, *recipe.packages}
     if any(parts <= set(alias["name"].split()) for alias in store.aliases()):
         return Diagnosis("rig", State.READY, f"its packages are here: {recipe.summary}")
     remedy = "the first run fetches them (20 MB) and builds the image; `passthru fetch` does so now"

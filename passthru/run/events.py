@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from passthru.events import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from passthru.run.outcome import Judgement, Outcome
@@ -55,6 +56,21 @@ class DevicePrepared(Event):
     address: str
     group: str | None
     devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SuiteStarted(Event):
+    """The conformance suite begins on a device; ``title`` says which, and the way to it, in words.
+
+    ``tests`` are the ids of the checks that follow, ``facts`` what is known of the device: capabilities, kernel,
+    driver.
+    """
+
+    kind: ClassVar[str] = "suite-started"
+    device: str
+    title: str
+    tests: tuple[str, ...]
+    facts: Mapping[str, object]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Handles:
                     "--gdb: a guest in a rig cannot be reached by a debugger of this machine; try the scenario's device"
                     ' with host.kind = "local", or debug the rig itself, with the script qemu.sh of its run directory'
                 )
-            return trace_arguments(plan.rig.inner, self.trace, None)
+            return trace_arguments(plan.rig.inner or plan.qemu, self.trace, None)
         arguments = list(trace_arguments(plan.qemu, self.trace, directory.qemu_trace))
         if self.gdb:
             arguments += ["-S", "-chardev", _server(GDB), "-gdb", f"chardev:{GDB}"]

@@ -32,6 +32,8 @@ class Assigned(Protocol):
         """The properties by which QEMU takes it: ``host`` or ``sysfsdev``."""
 
     @property
+    def bus(self) -> str: ...
+    @property
     def address(self) -> str: ...
     @property
     def uuid(self) -> str | None: ...
@@ -53,15 +55,15 @@ Guard = Callable[[Awaitable[Exit]], Awaitable[Exit]]
 
 def facts_of(assigned: Assigned) -> dict[str, str]:
     """A prepared device as checks know it (``check.host_hand.FACTS``)."""
-    sysfs = assigned.qemu.get("sysfsdev") or f"/sys/bus/pci/devices/{assigned.address}"
+    address = assigned.uuid or assigned.address
     found = {
-        "bus": "mdev" if assigned.uuid else "pci",
-        "address": assigned.uuid or assigned.address,
+        "bus": assigned.bus,
+        "address": address,
         "uuid": assigned.uuid,
         "group": assigned.group,
         "vfio_group": f"/dev/vfio/{assigned.group}" if assigned.group else None,
         "cdev": assigned.cdev,
-        "sysfs": sysfs,
+        "sysfs": assigned.qemu.get("sysfsdev") or f"/sys/bus/{assigned.bus}/devices/{address}",
         "driver": assigned.driver,
     }
     return {name: value for name, value in found.items() if value}

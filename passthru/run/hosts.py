@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from passthru.events import Note
 from passthru.host import open_local_host
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from passthru.host.devices import Prepared
     from passthru.host.rig import Rig
     from passthru.run.directory import RunDirectory
-    from passthru.run.plan import Plan
+    from passthru.run.rig_plan import RigPlan
+    from passthru.scenario.models import Scenario
+
+
+class HostPlan(Protocol):
+    """What of a plan is about its host."""
+
+    @property
+    def scenario(self) -> Scenario: ...
+    @property
+    def rig(self) -> RigPlan | None:
+        """None: this machine."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +56,13 @@ class HostUp:
 
 
 @contextlib.asynccontextmanager
-async def open_host(plan: Plan, directory: RunDirectory, deadline: Deadline, tell: Tell) -> AsyncIterator[HostUp]:
+async def open_host(
+    plan: HostPlan, directory: RunDirectory, deadline: Deadline, tell: Tell, *, booting: Deadline | None = None
+) -> AsyncIterator[HostUp]:
     """Start what owns the devices; leaving ends it, and it undoes what was done to it.
 
-    Raises Unusable, GuestTrouble (``culprit`` host-kernel or rig), DeadlineExceeded.
+    ``booting`` is when a rig must be up at the latest, where that is before ``deadline``. Raises Unusable, GuestTrouble
+    (``culprit`` host-kernel or rig), DeadlineExceeded.
     """
     async with contextlib.AsyncExitStack() as stack:
         local = await stack.enter_async_context(open_local_host(deadline=deadline, tell=tell))
@@ -60,6 +74,6 @@ async def open_host(plan: Plan, directory: RunDirectory, deadline: Deadline, tel
         from passthru.host.rig import open_rig  # what most runs do without
 
         spec = plan.rig.spec(directory)
-        opened = open_rig(spec, local, deadline=deadline, tell=tell, directory=directory.path)
+        opened = open_rig(spec, local, deadline=deadline, booting=booting, tell=tell, directory=directory.path)
         rig = await stack.enter_async_context(opened)
         yield HostUp(rig.host, rig)

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 from passthru.run.pins import FORMAT, code_digests
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from passthru.image.kernel import Kernel
+    from passthru.run.hosts import HostPlan
     from passthru.run.plan import Plan
+    from passthru.run.rig_plan import RigPlan
 
 
 def write_lock(path: Path, plan: Plan) -> None:
@@ -28,17 +31,33 @@ def write_lock(path: Path, plan: Plan) -> None:
             "built": plan.image.built,
         },
         "accelerator": plan.accelerator.name,
-        "host": None
-        if plan.rig is None
-        else {
-            "emulator": plan.rig.emulator.pin,
-            "kernel": _kernel(plan.rig.kernel),
-            "image": plan.rig.image.pins,
-            "modules": plan.rig.image.modules,
-        },
+        "host": plan.rig and _host(plan.rig),
         "code": code_digests(plan.scenario),
     }
     path.write_text(json.dumps(lock, indent=2) + "\n")
+
+
+def write_host_lock(path: Path, plan: HostPlan, code: Mapping[str, str]) -> None:
+    """Write what ``plan`` uses where there is no guest; ``code`` are the user's files with their sha256. Raises
+    OSError."""
+    lock = {
+        "format": FORMAT,
+        "qemu": None,
+        "kernel": None,
+        "image": {"packages": None},
+        "host": plan.rig and _host(plan.rig),
+        "code": dict(code),
+    }
+    path.write_text(json.dumps(lock, indent=2) + "\n")
+
+
+def _host(rig: RigPlan) -> dict[str, object]:
+    return {
+        "emulator": rig.emulator.pin,
+        "kernel": _kernel(rig.kernel),
+        "image": rig.image.pins,
+        "modules": rig.image.modules,
+    }
 
 
 def _kernel(kernel: Kernel) -> dict[str, object]:

@@ -3,34 +3,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from passthru.check.finding import Finding, Verdict
-from passthru.errors import GuestTrouble, MissingCapability, PassthruError, Unusable, UserMistake
+from passthru.errors import GuestTrouble, UserMistake
 from passthru.run.assembly import assigned_devices
 from passthru.run.booted import booted, phase, prepare
-from passthru.run.events import CheckEnded, RunEnded, RunStarted
 from passthru.run.handover import hand_over, keep
 from passthru.run.judging import Judging
-from passthru.run.outcome import MISTAKE, Judgement, Outcome, blame
+from passthru.run.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from passthru.deadline import Deadline
     from passthru.events import Tell
     from passthru.image.store import Store
     from passthru.run.directory import RunDirectory
     from passthru.run.handles import Handles
+    from passthru.run.outcome import Outcome
     from passthru.run.plan import Plan
     from passthru.run.stage import Stage
     from passthru.run.what import Request
-
-RUN = "run"
-"""The id and kind of the judgement that stands for the run itself, where it broke off outside of a check."""
 
 
 class After(Enum):
@@ -47,23 +41,20 @@ class OneRun:
     def __init__(self, request: Request, directory: RunDirectory, tell: Tell, handles: Handles) -> None:
         self.request = request
         self.plan: Plan | None = None
-        self.interrupted = False
         self._scenario = request.scenario
         self._directory = directory
         self._tell = tell
-        self._seconds = 0.0
-        self._judgements: list[Judgement] = []
-        self._used: dict[str, str] = {}
+        self._record = Record(request.scenario, directory, tell)
         self._handles = handles
 
     def prepare(self, make_plan: Callable[[Request, Tell], Plan]) -> None:
         """Find, fetch and build what the run needs; blocks. Raises UserMistake, KeyboardInterrupt."""
-        self._tell(RunStarted(self._scenario.name, self._scenario.summary, self._directory.path))
-        with self._timed_and_broken_off_by_errors():
+        self._record.begin()
+        with self._record.timed_and_broken_off_by_errors():
             with phase("prepare", "finding QEMU, kernel and image", self._tell) as came:
                 plan = prepare(self.request, self._directory, make_plan, self._tell)
                 self._handles.qemu_arguments(plan, self._directory)  # a mistake in them is told before any boot
-                self._used |= used(plan)
+                self._record.used |= used(plan)
                 came(f"{plan.qemu.title}, kernel {plan.kernel.release}, {used(plan)['accelerator']}")
             self.plan = plan
 
@@ -74,31 +65,32 @@ class OneRun:
         """
         if self.plan is None:
             return
-        self.interrupted = True
+        self.interrupt()
         seconds = None if self._handles.limitless else self._scenario.deadline
         up = booted(self.plan, self._directory, store, self._tell, load=load, seconds=seconds, handles=self._handles)
-        with self._timed_and_broken_off_by_errors():
+        with self._record.timed_and_broken_off_by_errors():
             try:
                 async with up as (self.plan, stage, deadline):
-                    self._used |= used(self.plan)
+                    self._record.used |= used(self.plan)
                     await self._use(self.plan, stage, deadline, after)
             except UserMistake as mistake:
-                # What only the host shows (it has no such device) is no reason to break off the other runs.
-                self._add(Finding(Verdict.ERROR, str(mistake), facts={MISTAKE: True}))
-        self.interrupted = False
+                self._record.mistake(mistake)
+        self._record.interrupted = False
+
+    def interrupt(self) -> None:
+        """It is interrupted, unless it is performed to its end after this."""
+        self._record.interrupted = True
 
     def finish(self) -> Outcome:
         """The outcome, told to the reports."""
-        outcome = Outcome(self._scenario.name, tuple(self._judgements), self._used, self.interrupted)
-        self._tell(RunEnded(outcome, self._seconds))
-        return outcome
+        return self._record.finish()
 
     async def _use(self, plan: Plan, stage: Stage, deadline: Deadline, after: After) -> None:
         if after is After.SHELL:
             await hand_over(stage, self._tell)
             return
         await self._judge(plan, stage, deadline)
-        if after is After.CHECKS_THEN_SHELL_ON_FAILURE and self._failed():
+        if after is After.CHECKS_THEN_SHELL_ON_FAILURE and self._record.failed:
             await hand_over(stage, self._tell)
         if self._handles.keep:
             await keep(stage, self._tell)
@@ -110,7 +102,7 @@ class OneRun:
             devices=assigned_devices(plan, stage.up),
             deadline=deadline,
             tell=self._tell,
-            judgements=self._judgements,
+            judgements=self._record.judgements,
             machine=stage.machine,
             missing=plan.image.missing,
             host=stage.programs,
@@ -118,42 +110,13 @@ class OneRun:
         )
         with phase("checks", "running the checks", self._tell):
             await judging.all()
-        if stage.guest.kernel_log.splats and not self._failed():
+        if stage.guest.kernel_log.splats and not self._record.failed:
             titles = "; ".join(splat.title for splat in stage.guest.kernel_log.splats)
-            trouble = GuestTrouble("guest-kernel", f"the guest's kernel complained: {titles}")
-            self._add(blame(trouble, self._scenario.subject))
+            self._record.blame(GuestTrouble("guest-kernel", f"the guest's kernel complained: {titles}"))
         rig = stage.up.rig
-        if rig is not None and rig.kernel_log.splats and not self._failed():
+        if rig is not None and rig.kernel_log.splats and not self._record.failed:
             titles = "; ".join(splat.title for splat in rig.kernel_log.splats)
-            trouble = GuestTrouble("host-kernel", f"the host's kernel complained: {titles}")
-            self._add(blame(trouble, self._scenario.subject))
-
-    def _failed(self) -> bool:
-        return any(judgement.finding.verdict is not Verdict.PASSED for judgement in self._judgements)
-
-    def _add(self, finding: Finding) -> None:
-        judgement = Judgement(RUN, RUN, finding, 0.0)
-        self._judgements.append(judgement)
-        self._tell(CheckEnded(judgement))
-
-    @contextlib.contextmanager
-    def _timed_and_broken_off_by_errors(self) -> Iterator[None]:
-        began = time.monotonic()
-        try:
-            yield
-        except UserMistake:
-            raise
-        except GuestTrouble as trouble:
-            self._add(blame(trouble, self._scenario.subject))
-        except MissingCapability as error:
-            self._add(Finding(Verdict.SKIPPED, str(error), facts={"capability": error.capability}))
-        except PassthruError as error:
-            self._add(Finding(Verdict.ERROR, str(error)))
-        except OSError as error:
-            self._add(Finding(Verdict.ERROR, str(_disk_trouble(error, self._directory))))
-        finally:
-            # Its own time: among several, a run waits for its turn between being prepared and being performed.
-            self._seconds += time.monotonic() - began
+            self._record.blame(GuestTrouble("host-kernel", f"the host's kernel complained: {titles}"))
 
 
 def used(plan: Plan) -> dict[str, str]:
@@ -168,8 +131,3 @@ def used(plan: Plan) -> dict[str, str]:
         "accelerator": f"{accelerator} ({plan.accelerator.reason})" if plan.accelerator.reason else accelerator,
         "machine": plan.scenario.guest.machine,
     }
-
-
-def _disk_trouble(error: OSError, directory: RunDirectory) -> Unusable:
-    reason = error.strerror or str(error)
-    return Unusable(f"cannot write {error.filename or directory.path}: {reason}; name another place with --runs DIR")

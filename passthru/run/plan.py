@@ -6,7 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from passthru.errors import UserMistake
 from passthru.image import kernel as kernels
+from passthru.image.arch import ARCHES
 from passthru.image.guest import GuestImage, build_guest, floor_image
 from passthru.image.modules import available
 from passthru.qemu import accelerator as accelerators
@@ -44,7 +46,17 @@ class Plan:
 
     def without_kvm(self, reason: str) -> Plan:
         """The same plan, emulated."""
-        return replace(self, accelerator=accelerators.here(accelerators.tcg(reason)))
+        return replace(self, accelerator=accelerators.here(accelerators.tcg(reason, self.qemu.arch)))
+
+
+def demand_containers(scenario: Scenario) -> None:
+    """Raise UserMistake where a device has a container that QEMU gives no guest a device by."""
+    for name, device in scenario.passed_through.items():
+        if device.container not in ("type1", "iommufd"):
+            raise UserMistake(
+                f'device.{name}.container is "{device.container}", by which no guest gets a device; take "type1" or'
+                ' "iommufd", or judge the device itself by `passthru conform`'
+            )
 
 
 def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = False) -> Plan:
@@ -52,16 +64,19 @@ def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = Fals
 
     Blocks. Raises Unusable, UserMistake.
     """
+    demand_containers(request.scenario)
     guest = request.scenario.guest
     pins = request.pins
     demand_same_code(request.scenario, pins.code)
     needs = sorted({QEMU_DEVICES[device.bus] for device in request.scenario.device.values()})
+    arch, on = request.scenario.guest_arch, request.scenario.rig_arch
     if pins.qemu is not None:
-        qemu = qemus.pinned(pins.qemu, store, tell)
+        qemu = qemus.pinned(pins.qemu, store, tell, arch=ARCHES[arch].machine)
     else:
-        qemu = qemus.find(request.scenario.guest_qemu, needs, store, tell, update=update)
+        emulates = ARCHES[arch].machine
+        qemu = qemus.find(request.scenario.guest_qemu, needs, store, tell, arch=emulates, on=on, update=update)
     root = pins.kernel["root"] if pins.kernel is not None else None
-    kernel = kernels.resolve(guest.kernel, store, tell, guest.kernel_config, pin=root, update=update)
+    kernel = kernels.resolve(guest.kernel, store, tell, guest.kernel_config, arch=arch, pin=root, update=update)
     if pins.kernel is not None:
         demand_same(kernel, pins.kernel)
     modules = (*(name for name in LINE_MODULES if available(kernel, name)), *guest.modules)
@@ -78,7 +93,8 @@ def make_plan(request: Request, store: Store, tell: Tell, *, update: bool = Fals
     if request.scenario.host.kind == "rig":
         from passthru.run.rig_plan import plan_rig
 
-        rig = plan_rig(request.scenario, qemu, kernel, image, store, tell, pins, update=update)
-        return Plan(request.scenario, rig.image.qemu, kernel, image, rig.accelerator_of_guest, rig)
+        files = {"guest-kernel": kernel.image, "guest-initrd": image.path}
+        rig = plan_rig(request.scenario, qemu, files, store, tell, pins, update=update)
+        return Plan(request.scenario, rig.image.qemu or qemu, kernel, image, rig.accelerator_of_guest, rig)
     accelerator = accelerators.choose(guest.accel, qemu, kernel, lambda: floor_image(store, tell), store, tell)
     return Plan(request.scenario, qemu, kernel, image, accelerator)

@@ -9,29 +9,27 @@ from passthru.events import Note
 from passthru.host.devices import preflight, prepare
 from passthru.run.assignments import assignments
 from passthru.run.events import DevicePrepared
-from passthru.run.preflight import MEBIBYTE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from passthru.events import Tell
     from passthru.host.devices import Prepared
-    from passthru.run.hosts import HostUp
-    from passthru.run.plan import Plan
+    from passthru.run.hosts import HostPlan, HostUp
 
 T = TypeVar("T")
 
 
-async def prepare_devices(plan: Plan, up: HostUp, tell: Tell) -> dict[str, Prepared]:
-    """Look whether everything is there, and then make each device of the host's kernel ready for the guest.
+async def prepare_devices(plan: HostPlan, up: HostUp, tell: Tell, *, memory: int) -> dict[str, Prepared]:
+    """Look whether everything is there, and then make each device of the host's kernel ready for its user.
 
-    Raises UserMistake for what the scenario names wrongly, Unusable for what this host cannot do, MissingCapability,
-    GuestTrouble where the host dies of it.
+    ``memory`` is how many bytes of its user's are to be locked for DMA, 0 where that is unknown. Raises UserMistake for
+    what the scenario names wrongly, Unusable for what this host cannot do, MissingCapability, GuestTrouble where the
+    host dies of it.
     """
     wanted = assignments(plan.scenario, plan.rig.addresses if plan.rig else {})
     if not wanted:
         return {}
-    memory = plan.scenario.guest.memory * MEBIBYTE
     found = await _guarded(up, preflight(up.host, wanted, memory, plan.scenario.host.kind))
     found.raise_if_blocked()
     prepared = {}

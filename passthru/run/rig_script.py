@@ -11,7 +11,8 @@ from passthru.qemu.argv import QMP, SERIAL, guest_argv
 from passthru.qemu.rig import CONSOLE
 from passthru.qemu.script import qemu_sh
 from passthru.run.assembly import machine, passed_through
-from passthru.scenario.passed_through import MdevDevice, PciDevice
+from passthru.run.rig_devices import by_hand
+from passthru.scenario.passed_through import FslMcDevice, MdevDevice, PciDevice, PlatformDevice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,8 @@ def rig_sh(plan: Plan, rig: RigPlan) -> str:
     steps = ["qemu.sh: in the shell of the rig, which comes up here, the guest is started by:", *_steps(plan, rig)]
     what = "The rig of a run of passthru, with a shell"
     vm = rig.vm(shell=True)
-    return qemu_sh(rig.emulator, rig.accelerator, vm, what=what, terminal=CONSOLE, then=steps)
+    beside = (by_hand(rig.host, rig.host.seats),) if vm.ram else ()
+    return qemu_sh(rig.emulator, rig.accelerator, vm, beside, what=what, terminal=CONSOLE, then=steps)
 
 
 def _steps(plan: Plan, rig: RigPlan) -> Iterator[str]:
@@ -37,6 +39,8 @@ def _steps(plan: Plan, rig: RigPlan) -> Iterator[str]:
     devices: list[Device] = []
     for number, (name, device) in enumerate(plan.scenario.passed_through.items(), 1):
         match device:
+            case MdevDevice(parent=None):
+                devices.append(passed_through(name, device, {"sysfsdev": f"/sys/bus/mdev/devices/{device.uuid}"}))
             case MdevDevice():
                 uuid = device.uuid or _UUID.format(number)
                 parent = f"/sys/class/mdev_bus/{device.parent}/mdev_supported_types/{device.type}"
@@ -55,6 +59,14 @@ def _steps(plan: Plan, rig: RigPlan) -> Iterator[str]:
                 yield f"  echo ${found} > /sys/bus/pci/devices/${found}/driver/unbind"
                 yield f"  echo ${found} > /sys/bus/pci/drivers_probe"
                 devices.append(passed_through(name, device, {"host": f"${found}"}))
+            case PlatformDevice() | FslMcDevice():
+                driver, bus = f"vfio-{device.bus}", f"/sys/bus/{device.bus}"
+                found = rig.addresses.get(device.host, device.host)
+                yield f"  modprobe {driver}"
+                yield f"  echo {driver} > {bus}/devices/{found}/driver_override"
+                yield f"  echo {found} > {bus}/devices/{found}/driver/unbind"
+                yield f"  echo {found} > {bus}/drivers/{driver}/bind"
+                devices.append(passed_through(name, device, {"host": found}, driver))
     vm = machine(plan, lambda path: Path(rig.files[path]), devices)
     argv = guest_argv(plan.qemu, plan.accelerator, vm, _for_the_rigs_shell)
     words = [f"{name}={value}" for name, value in plan.qemu.env.items()] + list(argv)

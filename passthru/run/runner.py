@@ -111,7 +111,7 @@ class _Slot:
     def interrupt(self) -> None:
         """What had not ended never will; what had not begun has no outcome."""
         if self.run is not None and self.outcome is None:
-            self.run.interrupted = True
+            self.run.interrupt()
 
     def close(self) -> None:
         """Take the outcome, and close the run's reports."""

@@ -24,12 +24,19 @@ class _State:
     loop: asyncio.AbstractEventLoop | None = None
     task: asyncio.Task[Any] | None = None
     seen = False
+    starting = False
+    """An event loop is being made, of which an exception would leave half."""
+    early = False
+    """A signal came meanwhile."""
 
 
 def _handle(number: int, _frame: object) -> None:
     if _State.seen:
         os._exit(130)
     _State.seen = True
+    if _State.starting:
+        _State.early = True
+        return
     if _State.loop is None or _State.task is None:
         raise KeyboardInterrupt
     # The event loop may be waiting for a descriptor: this wakes it, where a plain cancel() would not.
@@ -55,12 +62,19 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
 
     async def registered() -> Result:
         _State.loop, _State.task = asyncio.get_running_loop(), asyncio.current_task()
+        _State.starting = False
         try:
+            if _State.early:
+                raise asyncio.CancelledError
             return await work
         finally:
             _State.loop = _State.task = None
 
+    _State.starting, _State.early = True, False
     try:
         return asyncio.run(registered())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    finally:
+        _State.starting = False
+        work.close()  # where it never began, Python would complain

@@ -21,7 +21,7 @@ from passthru.emulation import own_models
 from passthru.emulation.models import catalogue
 from passthru.own_code import OwnCodeError, files_of, place_of, split_reference
 from passthru.scenario.models import DeviceSpec, ServedDevice
-from passthru.scenario.passed_through import MdevDevice, PciDevice
+from passthru.scenario.passed_through import AmbaDevice, FslMcDevice, MdevDevice, PciDevice, PlatformDevice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from passthru.emulation.model import Model
 
 SERVED = "vfio-user"
-BUSES: dict[str, type[DeviceSpec]] = {SERVED: ServedDevice, "pci": PciDevice, "mdev": MdevDevice}
+BUSES: dict[str, type[DeviceSpec]] = {
+    SERVED: ServedDevice,
+    "pci": PciDevice,
+    "mdev": MdevDevice,
+    "platform": PlatformDevice,
+    "amba": AmbaDevice,
+    "fsl-mc": FslMcDevice,
+}
 """The table of each bus's devices, without a model's options."""
 
 # samples/vfio-mdev/mtty.c of the kernel: "Single port serial", "Dual port serial".

@@ -5,8 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from passthru.emulation.options import build_options
+from passthru.errors import UserMistake
+from passthru.qemu.boards import BOARDS, Q35
+from passthru.qemu.fragments import known_fragments
 from passthru.qemu.hardware import Misplaced, hardware_addresses
-from passthru.scenario.device_models import like
+from passthru.qemu.on_board import placed
+from passthru.scenario.device_models import like, locate
 from passthru.scenario.hosts import RigHost
 from passthru.scenario.passed_through import MdevDevice, PciDevice
 from passthru.scenario.problems import Problem, choice
@@ -37,11 +42,13 @@ def _counts(value: object) -> TypeGuard[int]:
 def of_host(host: HostSpec | None, guest: Any, devices: Mapping[str, DeviceSpec]) -> Iterator[Problem]:
     """The problems between ``[host]``, ``[guest]`` as it is written, and the devices that are right in themselves."""
     addresses: dict[str, str] = {}
+    yield from _machine(host, guest)
     if isinstance(host, RigHost):
         try:
             addresses = hardware_addresses(host.pieces)
         except Misplaced as error:
             yield Problem(("host", "hardware", error.name, error.key), str(error))
+        yield from of_board(host)
         theirs = guest.get("qemu", "auto") if isinstance(guest, dict) else "auto"
         if host.qemu and theirs not in ("auto", host.qemu):
             yield Problem(("host", "qemu"), f'is "{host.qemu}", and guest.qemu is "{theirs}"; keep one of them')
@@ -55,11 +62,58 @@ def of_host(host: HostSpec | None, guest: Any, devices: Mapping[str, DeviceSpec]
             )
         elif isinstance(host, RigHost) and card.hardware and card.hardware not in host.hardware:
             yield Problem(("device", name, "host"), choice(card.hardware, host.hardware, "hardware of the rig"))
+        elif isinstance(host, RigHost) and card.hardware and host.hardware[card.hardware].on_board:
+            yield Problem(("device", name, "host"), f'is "{card.host}", which is no PCI device')
     yield from _used_twice(cards, addresses)
     yield from _uuids({name: device for name, device in devices.items() if isinstance(device, MdevDevice)})
     for name, device in devices.items():
         if isinstance(device, MdevDevice):
             yield from _unlike(name, device)
+
+
+def guest_machine(host: HostSpec | None, guest: Any) -> Any:
+    """The table ``[guest]`` with the machine that guests of this host have, where it names none."""
+    arch = host.arch if isinstance(host, RigHost) else ""
+    if arch not in BOARDS or not isinstance(guest, dict | None) or "machine" in (guest or {}):
+        return guest
+    return {**(guest or {}), "machine": BOARDS[arch].guest_machines[0]}
+
+
+def _machine(host: HostSpec | None, guest: Any) -> Iterator[Problem]:
+    if host is None:
+        return
+    arch = host.arch if isinstance(host, RigHost) else Q35.arch
+    machine = guest.get("machine") if isinstance(guest, dict) else None
+    known = {each for board in BOARDS.values() for each in board.guest_machines}
+    if isinstance(machine, str) and machine in known and machine not in (there := BOARDS[arch].guest_machines):
+        where = f"a rig of {arch}" if isinstance(host, RigHost) else "this machine"
+        yield Problem(("guest", "machine"), f'is "{machine}", and a guest on {where} is {" or ".join(there)}')
+
+
+def of_board(host: RigHost) -> Iterator[Problem]:
+    """What of a rig does not fit its architecture."""
+    board = BOARDS[host.arch]
+    if host.iommu not in board.iommus:
+        there = ", ".join(board.iommus)
+        yield Problem(("host", "iommu"), f'is "{host.iommu}", which no rig of {host.arch} has; there are: {there}')
+        return
+    try:
+        placed(host.on_board, host.arch, host.iommu, host.memory)
+    except Misplaced as error:
+        where = ("host", "hardware", error.name) if error.name else ("host",)
+        yield Problem((*where, error.key), str(error))
+    for number, name in enumerate(host.tree):
+        if not board.has_tree:
+            yield Problem(("host", "tree"), f"is for a rig with a device tree, and {host.arch} has none")
+            break
+        if "/" not in name and name not in (known := known_fragments()):
+            yield Problem(("host", "tree", number), choice(name, known, "device-tree fragment"))
+    for name, spec in host.hardware.items():
+        if spec.model:
+            try:
+                build_options(locate(spec.model).kind.Options, spec.model, spec.options)
+            except UserMistake as error:
+                yield Problem(("host", "hardware", name, "options"), str(error))
 
 
 def _used_twice(cards: Mapping[str, PciDevice], addresses: Mapping[str, str]) -> Iterator[Problem]:

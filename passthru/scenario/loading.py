@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic_core import PydanticSerializationError
 
 from passthru.errors import ScenarioError
 from passthru.scenario import overrides
-from passthru.scenario.files import Merged, read_with_includes
+from passthru.scenario.files import Merged, Source, read_with_includes
 from passthru.scenario.validation import validated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from passthru.scenario.models import Scenario
 
@@ -31,9 +33,28 @@ def load(path: Path, set_texts: Iterable[str] = ()) -> Scenario:
         raise ScenarioError(f"{path}: is nested too deeply for a scenario") from error
 
 
+def of_tree(tree: dict[str, Any], place: str, set_texts: Iterable[str] = ()) -> Scenario:
+    """The scenario of a tree of tables that stands in no file, with the ``--set`` texts applied.
+
+    ``place`` is what errors name as where it stands. Raises ScenarioError, as ``load``.
+    """
+    given = overrides.parse_all(set_texts)
+    source = Source(Path(place), "", tree)
+    merged = Merged({}, source)
+    merged.take(tree, source)
+    _override(merged, given)
+    return validated(merged)
+
+
 def resolved(scenario: Scenario) -> dict[str, Any]:
     """The scenario as JSON values; from a ``.json`` file ``load`` reads it again."""
-    return scenario.model_dump(mode="json")
+    try:
+        return scenario.model_dump(mode="json")
+    except PydanticSerializationError as error:
+        # An interruption within one of our serializers comes out as that.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _override(merged: Merged, given: Iterable[overrides.Override]) -> None:

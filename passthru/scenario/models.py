@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from passthru.scenario.passed_through import PassedThrough
 
 Subject = Literal["device", "guest-kernel", "host-kernel", "qemu"]
-Bus = Literal["vfio-user", "pci", "mdev"]
+Bus = Literal["vfio-user", "pci", "mdev", "platform", "amba", "fsl-mc"]
 
 
 class GuestSpec(Table):
@@ -40,8 +40,8 @@ class GuestSpec(Table):
     """``auto``, the path of a binary, or ``debian:SUITE``."""
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     """``auto`` takes KVM where a guest really runs on it."""
-    machine: Literal["pc", "q35"] = "pc"
-    """The machine that QEMU emulates."""
+    machine: Literal["pc", "q35", "virt"] = "pc"
+    """The machine that QEMU emulates; in a rig of arm64 it is ``virt``."""
     memory: Memory = 256
     """The guest's RAM, with its unit: "256M", "1G"."""
     cpus: int = Field(default=1, ge=1, le=64)
@@ -161,3 +161,13 @@ class Scenario(Table):
     def guest_qemu(self) -> str:
         """The QEMU that runs the guest, as the user names it."""
         return (self.host.qemu if isinstance(self.host, RigHost) else "") or self.guest.qemu
+
+    @property
+    def rig_arch(self) -> str:
+        """The architecture of the rig (Debian's word); empty where there is none."""
+        return self.host.arch if isinstance(self.host, RigHost) else ""
+
+    @property
+    def guest_arch(self) -> str:
+        """The guest's architecture, which is its rig's."""
+        return self.rig_arch or "amd64"

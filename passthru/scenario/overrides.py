@@ -20,27 +20,30 @@ _BEGINS_A_TOML_VALUE = ("[", "{", '"', "'")
 
 @dataclass(frozen=True)
 class Override:
-    """One ``--set``: the key's parts and the value; ``text`` is how the user wrote it."""
+    """One ``--set`` (or another ``option``): the key's parts and the value; ``text`` is how the user wrote it."""
 
     text: str
     path: tuple[str, ...]
     value: Any
+    option: str = "--set"
 
 
-def parse(text: str) -> Override:
+def parse(text: str, option: str = "--set") -> Override:
     """Read one ``--set`` text; raises ScenarioError, which shows the text."""
     key, separator, value = _split(text)
     if not separator or not key.strip():
-        raise ScenarioError(f"--set {text}: should be KEY=VALUE, such as device.mtty0.ports=1")
-    return Override(text, _path(key, text), _value(value.strip(), text))
+        example = "device.mtty0.ports=1" if option == "--set" else "ports=1"
+        raise ScenarioError(f"{option} {text}: should be KEY=VALUE, such as {example}")
+    said = f"{option} {text}"
+    return Override(text, _path(key, said), _value(value.strip(), said), option)
 
 
-def parse_all(texts: Iterable[str]) -> tuple[Override, ...]:
+def parse_all(texts: Iterable[str], option: str = "--set") -> tuple[Override, ...]:
     """Read all ``--set`` texts; raises one ScenarioError with a line for each that is wrong."""
     overrides, wrong = [], []
     for text in texts:
         try:
-            overrides.append(parse(text))
+            overrides.append(parse(text, option))
         except ScenarioError as error:
             wrong.append(str(error))
     if wrong:
@@ -48,10 +51,10 @@ def parse_all(texts: Iterable[str]) -> tuple[Override, ...]:
     return tuple(overrides)
 
 
-def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` texts as one tree of tables; raises ScenarioError."""
+def parse_assignments(texts: Iterable[str], option: str = "--set") -> dict[str, Any]:
+    """``KEY=VALUE`` texts of an ``option`` as one tree of tables; raises ScenarioError."""
     tree: dict[str, Any] = {}
-    for override in parse_all(texts):
+    for override in parse_all(texts, option):
         apply(override, tree)
     return tree
 
@@ -63,7 +66,9 @@ def apply(override: Override, tree: dict[str, Any]) -> None:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             inner = ".".join(override.path[:depth])
-            raise ScenarioError(f"--set {override.text}: {inner} is a value, not a table, so nothing can be set in it")
+            raise ScenarioError(
+                f"{override.option} {override.text}: {inner} is a value, not a table, so nothing can be set in it"
+            )
     table[override.path[-1]] = override.value
 
 
@@ -80,13 +85,13 @@ def _split(text: str) -> tuple[str, str, str]:
     return text, "", ""
 
 
-def _path(key: str, text: str) -> tuple[str, ...]:
+def _path(key: str, said: str) -> tuple[str, ...]:
     try:
         if "\n" in key:
             raise ValueError(key)
         node: Any = tomllib.loads(f"{key} = 0")
     except ValueError as error:
-        raise ScenarioError(f'--set {text}: "{key}" is no key; write key.key.key, and quote what is no word') from error
+        raise ScenarioError(f'{said}: "{key}" is no key; write key.key.key, and quote what is no word') from error
     path = []
     while isinstance(node, dict):
         ((part, node),) = node.items()
@@ -94,14 +99,14 @@ def _path(key: str, text: str) -> tuple[str, ...]:
     return tuple(path)
 
 
-def _value(value: str, text: str) -> Any:
+def _value(value: str, said: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {value}")
         if set(parsed) == {"value"}:
             return parsed["value"]
     except tomllib.TOMLDecodeError as error:
         if value.startswith(_BEGINS_A_TOML_VALUE):
-            raise ScenarioError(f"--set {text}: the value is no valid TOML: {error}") from error
+            raise ScenarioError(f"{said}: the value is no valid TOML: {error}") from error
     if not value:
-        raise ScenarioError(f'--set {text}: has no value; write "" for an empty string')
+        raise ScenarioError(f'{said}: has no value; write "" for an empty string')
     return value

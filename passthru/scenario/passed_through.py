@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from passthru.scenario.models import DeviceSpec
-from passthru.scenario.values import PciFunction, SysfsName, Uuid  # noqa: TC001  (pydantic needs them)
+from passthru.scenario.values import (  # noqa: TC001  (pydantic needs them)
+    ContainerName,
+    OnChipName,
+    PciFunction,
+    SysfsName,
+    Uuid,
+)
 
 if TYPE_CHECKING:
     from typing import Self
@@ -17,9 +23,10 @@ if TYPE_CHECKING:
 class PassedThrough(DeviceSpec):
     """``[device.ID]`` of the host's kernel, by VFIO."""
 
-    bus: Literal["pci", "mdev"]
-    container: Literal["type1", "iommufd"] = "type1"
-    """How VFIO maps the guest's memory: ``iommufd`` needs a host kernel that has it."""
+    bus: Literal["pci", "mdev", "platform", "amba", "fsl-mc"]
+    container: Literal["type1", "type1v2", "noiommu", "iommufd"] = "type1"
+    """How VFIO maps the guest's memory: ``iommufd`` needs a host kernel that has it. No guest gets a device by
+    ``type1v2`` and ``noiommu``, which are for ``passthru conform``."""
 
 
 class PciDevice(PassedThrough):
@@ -49,13 +56,62 @@ class PciDevice(PassedThrough):
 
 
 class MdevDevice(PassedThrough):
-    """``[device.ID]`` with ``bus = "mdev"``: a mediated device, created for the run."""
+    """``[device.ID]`` with ``bus = "mdev"``: a mediated device, created for the run, or one that is there."""
 
     bus: Literal["mdev"]
     """How the device reaches the guest: ``mdev`` is a mediated device of the host's kernel."""
-    parent: SysfsName
-    """The device that it is a part of, as in /sys/class/mdev_bus: "mtty"."""
-    type: SysfsName
+    parent: SysfsName | None = None
+    """The device that it is a part of, as in /sys/class/mdev_bus: "mtty"; none for one that is there already."""
+    type: SysfsName | None = None
     """One of the parent's types: "mtty-2"."""
     uuid: Uuid | None = None
-    """Its UUID; one is made by default."""
+    """Its UUID; one is made by default. Without parent and type it is that of one that is there, and stays."""
+
+    @model_validator(mode="after")
+    def _made_or_there(self) -> Self:
+        if self.parent is None and self.type is None:
+            if self.uuid is None:
+                raise ValueError('needs "parent" and "type" of one that is to be made, or "uuid" of one that is there')
+        elif self.parent is None or self.type is None:
+            raise ValueError('needs both "parent" and "type", or "uuid" alone for one that is there')
+        return self
+
+
+class OnChipDevice(PassedThrough):
+    """What platform and AMBA devices have in common: the chip's own, of which the device tree tells."""
+
+    bus: Literal["platform", "amba"]
+    host: OnChipName
+    """A name of the rig's hardware, its name in sysfs ("9010000.pl031"), the path of its node in the device tree
+    ("/pl031@9010000"), or what it alone is compatible with ("arm,pl031")."""
+    container: Literal["type1", "type1v2", "iommufd"] = "type1"
+    """How VFIO maps the guest's memory: ``iommufd`` needs a host kernel that has it; ``type1v2`` is for ``passthru
+    conform``."""
+
+
+class PlatformDevice(OnChipDevice):
+    """``[device.ID]`` with ``bus = "platform"``: a platform device of the host's."""
+
+    bus: Literal["platform"]
+    """How the device reaches the guest: ``platform`` is vfio-platform of the host's kernel."""
+    reset_required: bool = True
+    """Whether VFIO takes it only if it can be reset; false needs Linux 6.3 or newer as the host's kernel."""
+
+
+class AmbaDevice(OnChipDevice):
+    """``[device.ID]`` with ``bus = "amba"``: an AMBA (PrimeCell) device of the host's."""
+
+    bus: Literal["amba"]
+    """How the device is reached: ``amba`` is vfio-amba of the host's kernel. QEMU takes no such device."""
+
+
+class FslMcDevice(PassedThrough):
+    """``[device.ID]`` with ``bus = "fsl-mc"``: a DPAA2 container of the host's, with all objects in it."""
+
+    bus: Literal["fsl-mc"]
+    """How the device reaches the guest: ``fsl-mc`` is vfio-fsl-mc of the host's kernel."""
+    host: ContainerName
+    """The container, "dprc.2"; the root container is the host's own."""
+    container: Literal["type1", "type1v2", "iommufd"] = "type1"
+    """How VFIO maps the guest's memory: ``iommufd`` needs a host kernel that has it; ``type1v2`` is for ``passthru
+    conform``."""

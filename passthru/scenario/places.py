@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 
 
 def absolute(tree: dict[str, Any], merged: Merged) -> dict[str, Any]:
-    """``tree`` with the paths of the user's models, checks, companions and modules absolute.
+    """``tree`` with the paths of the user's models, checks, companions, modules and device-tree fragments absolute.
 
     What is of a wrong type stays.
     """
     made = dict(tree)
-    if isinstance(host := tree.get("host"), dict) and isinstance(modules := host.get("modules"), tuple):
-        directory = merged.directory(("host", "modules"))
-        made["host"] = {**host, "modules": tuple(_below(directory, module) for module in modules)}
+    if isinstance(host := tree.get("host"), dict):
+        made["host"] = {**host, **_lists(host, merged)}
     for section, key in (("device", "model"), ("check", "use")):
         tables = tree.get(section)
         if isinstance(tables, dict):
@@ -29,8 +28,17 @@ def absolute(tree: dict[str, Any], merged: Merged) -> dict[str, Any]:
     return made
 
 
-def _below(directory: Path, module: Any) -> Any:
-    return str(directory / module) if isinstance(module, str) and "/" in module else module
+def _lists(host: dict[str, Any], merged: Merged) -> dict[str, Any]:
+    """The lists of a host in which what has a slash is a path."""
+    return {
+        key: tuple(_below(merged.directory(("host", key)), word) for word in words)
+        for key in ("modules", "tree")
+        if isinstance(words := host.get(key), tuple)
+    }
+
+
+def _below(directory: Path, word: Any) -> Any:
+    return str(directory / word) if isinstance(word, str) and "/" in word else word
 
 
 def _table(table: Any, path: KeyPath, key: str, merged: Merged) -> Any:

@@ -83,7 +83,6 @@ def schema() -> dict[str, Any]:
     for name in kinds:
         definitions[name].pop("required", None)
         definitions[name]["title"] = name
-    definitions[HardwareSpec.__name__].pop("required")
     # Nothing else tells them from a table whose file leaves it to an included part what it is.
     definitions[_OWN_DEVICE]["required"] = ["model"]
     definitions[_OWN_CHECK]["required"] = ["use"]

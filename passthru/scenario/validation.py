@@ -15,7 +15,7 @@ from passthru.errors import ScenarioError
 from passthru.own_code import OwnCodeError
 from passthru.scenario import device_models
 from passthru.scenario.device_models import BUSES, like
-from passthru.scenario.fitting import of_host, virtual_functions
+from passthru.scenario.fitting import guest_machine, of_host, virtual_functions
 from passthru.scenario.hosts import HostSpec, LocalHost, RigHost
 from passthru.scenario.models import CompanionDevice, DeviceSpec, Scenario
 from passthru.scenario.places import absolute
@@ -40,6 +40,8 @@ def validated(merged: Merged) -> Scenario:
     devices = _tables(_filled_in(_placed(tree.get("device", {}))), "device", _device_type, problems)
     checks = _tables(tree.get("check", {}), "check", _check_type, problems)
     head = {"name": _name_from(merged), **tree, "device": devices, "check": checks}
+    if (guest := guest_machine(host, tree.get("guest"))) is not None:
+        head["guest"] = guest
     if host is not None:
         head["host"] = host
     else:

@@ -19,6 +19,8 @@ _PCI_ADDRESS = rf"([0-9a-fA-F]{{4,8}}:)?[0-9a-fA-F]{{2}}:{_FUNCTION}(/{_FUNCTION
 _PCI_IDS = r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}"
 _PCI = f"{_WORD}|{_PCI_ADDRESS}|{_PCI_IDS}"
 _SYSFS_NAME = r"[A-Za-z0-9][A-Za-z0-9_.:-]*"
+_ON_CHIP = r"[A-Za-z0-9/][A-Za-z0-9_.,@:+/-]*"
+_CONTAINER = r"dprc\.[0-9]+"
 _UUID = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _HARDWARE_SLOT = r"[01][0-9a-f]"
 _MEMORY = r"([1-9][0-9]{0,5})([MG])"
@@ -90,6 +92,8 @@ def _module(value: str) -> str:
 
 Module = Annotated[str, AfterValidator(_module), Field(min_length=1)]
 """The name of a kernel module or recipe, or with a slash the path of a directory of .ko files."""
+FileOrName = Module
+"""The name of something that passthru has, or with a slash the path of a file of the user's."""
 
 
 def _pci_function(value: str) -> str:
@@ -114,6 +118,28 @@ def _sysfs_name(value: str) -> str:
 
 
 SysfsName = Annotated[str, AfterValidator(_sysfs_name), Field(json_schema_extra={"pattern": f"^{_SYSFS_NAME}$"})]
+
+
+def _on_chip_name(value: str) -> str:
+    if not re.fullmatch(_ON_CHIP, value) or "/.." in value:
+        raise ValueError(
+            'should be a name in sysfs ("9010000.pl031"), the path of a node in the device tree ("/pl031@9010000") or'
+            ' what a device is compatible with ("arm,pl031")'
+        )
+    return value
+
+
+OnChipName = Annotated[str, AfterValidator(_on_chip_name), Field(json_schema_extra={"pattern": f"^{_ON_CHIP}$"})]
+"""A platform or AMBA device of the host's."""
+
+
+def _container_name(value: str) -> str:
+    if not re.fullmatch(_CONTAINER, value):
+        raise ValueError('should be a container of the bus fsl-mc, such as "dprc.2"; its objects go with it')
+    return value
+
+
+ContainerName = Annotated[str, AfterValidator(_container_name), Field(json_schema_extra={"pattern": f"^{_CONTAINER}$"})]
 
 
 def _uuid(value: str) -> str:

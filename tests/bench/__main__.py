@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import cold_run, dma, rig, round_trips, several, start_up
+from tests.bench import cold_run, conform, dma, rig, round_trips, several, start_up
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ PROMISES = (
     Promise("mdev_run_to_floor", 8, "mtty-mdev in a rig, from command to verdict, against a bare boot"),
     Promise("bind_and_unbind_seconds", 0.2, "bind and unbind of edu in a rig, seconds"),
     Promise("create_and_remove_seconds", 0.2, "create and remove of an mdev in a rig, seconds"),
+    Promise("conform_seconds", 2, "the conformance suite on the Python mtty at a socket, seconds"),
     Promise("round_trip_ratio", 0.7, "REGION_READ round trips against a C ping-pong", least=True),
+    Promise("round_trip_client_ratio", 0.6, "the same, asked by our own client", least=True),
 )
 
 
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the figures go (bench.json)")
     file: Path = parser.parse_args().json
     figures = start_up.measure() | _named("round_trip", round_trips.measure()) | cold_run.measure()
-    figures |= _named("dma_16_mib", dma.measure()) | rig.measure() | several.measure()
+    figures |= _named("dma_16_mib", dma.measure()) | conform.measure() | rig.measure() | several.measure()
     file.write_text(json.dumps(figures, indent=2) + "\n")
     for promise in PROMISES:
         value = figures[promise.figure]

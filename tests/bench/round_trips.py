@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How fast the Python server answers REGION_READ, against a ping-pong of the same messages in C.
 
-Both are asked by the same C code, both processes of each pair share one CPU, and the two take turns, so that what
-else the machine does falls on both. The median of the turns' ratios counts.
+Both are asked by the same C code; besides, the server is asked by our own client. Both processes of each pair share
+one CPU, and the pairs take turns, so that what else the machine does falls on all. The median of the turns' ratios
+counts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SECONDS = 120
 
 
 def measure(turns: int = TURNS, round_trips: int = ROUND_TRIPS) -> dict[str, float]:
-    """Round trips per second of both (medians) and ``ratio``, server to ping-pong."""
+    """Round trips per second (medians), ``ratio`` of server and ``client_ratio`` of client and server to ping-pong."""
     cpu = min(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="passthru-bench-") as made:
         program = Path(made) / "round_trips"
@@ -36,10 +37,12 @@ def measure(turns: int = TURNS, round_trips: int = ROUND_TRIPS) -> dict[str, flo
             if not server.stdout.readline():
                 raise RuntimeError("the device server did not start")
             os.sched_setaffinity(server.pid, {cpu})
-            pairs = [
+            client = [sys.executable, "-m", "tests.bench.round_trip_client"]
+            rates = [
                 (
                     _rate([program, "pingpong", str(cpu), str(round_trips)]),
                     _rate([program, "client", str(cpu), str(round_trips), socket]),
+                    _rate([*client, str(cpu), str(round_trips), socket]),
                 )
                 for _ in range(turns)
             ]
@@ -49,9 +52,11 @@ def measure(turns: int = TURNS, round_trips: int = ROUND_TRIPS) -> dict[str, flo
             if server.stdout:
                 server.stdout.close()
     return {
-        "c_per_second": statistics.median(c for c, _ in pairs),
-        "python_per_second": statistics.median(python for _, python in pairs),
-        "ratio": round(statistics.median(python / c for c, python in pairs), 3),
+        "c_per_second": statistics.median(c for c, _, _ in rates),
+        "python_per_second": statistics.median(server for _, server, _ in rates),
+        "client_per_second": statistics.median(both for _, _, both in rates),
+        "ratio": round(statistics.median(server / c for c, server, _ in rates), 3),
+        "client_ratio": round(statistics.median(both / c for c, _, both in rates), 3),
     }
 
 

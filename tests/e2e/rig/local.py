@@ -86,6 +86,15 @@ class Local:
         assert await up == "up\n"
         return run
 
+    async def forget(self) -> None:
+        """Let none of the runs before be the last one."""
+        await self.rig.succeed("rm", "-f", f"{RUNS}/latest")
+
+    async def until(self, kind: str) -> None:
+        """Wait until the last run has told an event of this kind."""
+        script = f'until grep -qs \'"kind": "{kind}"\' {RUNS}/latest/events.jsonl; do sleep 0.05; done'
+        await self.rig.succeed("timeout", str(RUN_SECONDS), "sh", "-c", script, seconds=RUN_SECONDS)
+
     async def events(self, kind: str) -> list[dict[str, Any]]:
         """The events of this kind of the last run."""
         lines = (await self.rig.succeed("cat", f"{RUNS}/latest/events.jsonl")).splitlines()

@@ -86,6 +86,7 @@ async def test_places_and_facts(hand: HostPrograms) -> None:
 
 @dataclass(frozen=True)
 class Made:
+    bus: str
     address: str
     qemu: dict[str, str] = field(default_factory=dict)
     uuid: str | None = None
@@ -95,7 +96,9 @@ class Made:
 
 
 def test_what_is_known_of_devices() -> None:
-    pci = Made("0000:00:05.0", {"host": "0000:00:05.0"}, group="7", cdev="/dev/vfio/devices/vfio0", driver="serial")
+    pci = Made(
+        "pci", "0000:00:05.0", {"host": "0000:00:05.0"}, group="7", cdev="/dev/vfio/devices/vfio0", driver="serial"
+    )
     assert facts_of(pci) == {
         "bus": "pci",
         "address": "0000:00:05.0",
@@ -106,7 +109,7 @@ def test_what_is_known_of_devices() -> None:
         "driver": "serial",
     }
     uuid = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"
-    mdev = Made("", {"sysfsdev": f"/sys/bus/mdev/devices/{uuid}"}, uuid=uuid, group="0")
+    mdev = Made("mdev", "", {"sysfsdev": f"/sys/bus/mdev/devices/{uuid}"}, uuid=uuid, group="0")
     assert facts_of(mdev) == {
         "bus": "mdev",
         "address": uuid,
@@ -114,4 +117,13 @@ def test_what_is_known_of_devices() -> None:
         "group": "0",
         "vfio_group": "/dev/vfio/0",
         "sysfs": f"/sys/bus/mdev/devices/{uuid}",
+    }
+    clock = Made("amba", "9010000.pl031", {"host": "9010000.pl031"}, group="1", driver="rtc-pl031")
+    assert facts_of(clock) == {
+        "bus": "amba",
+        "address": "9010000.pl031",
+        "group": "1",
+        "vfio_group": "/dev/vfio/1",
+        "sysfs": "/sys/bus/amba/devices/9010000.pl031",
+        "driver": "rtc-pl031",
     }

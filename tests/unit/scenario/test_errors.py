@@ -51,7 +51,7 @@ def path(tmp_path: Path) -> Path:
         ),
         (
             DEVICE.replace("vfio-user", "pcie"),
-            's.toml:2: device.card.bus: there is no bus "pcie"; did you mean "pci"? there are: mdev, pci, vfio-user',
+            's.toml:2: device.card.bus: there is no bus "pcie"; did you mean "pci"? there are: amba, fsl-mc, mdev, ',
         ),
         (DEVICE.replace("vfio-user", "pci").replace('"pci"', "3"), "s.toml:2: device.card.bus: there is no bus 3"),
         (DEVICE.replace('bus = "vfio-user"', ""), "s.toml:1: device.card.bus: is missing; there are: vfio-user, pci"),
