@@ -7,7 +7,6 @@ seven words of parameters. Source: include/linux/fsl/mc.h, drivers/bus/fsl-mc/mc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import pack_into, unpack_from
 
 SIZE, HEADER = 64, 8
@@ -15,11 +14,11 @@ PARAMETERS = SIZE - HEADER
 _STATUS, _TOKEN, _COMMAND = 2, 4, 6
 
 
-@dataclass(frozen=True)
 class Message:
     """``data`` are all 64 bytes; offsets count from the first parameter."""
 
-    data: bytes
+    def __init__(self, data: bytes) -> None:
+        self.data = data
 
     @property
     def header(self) -> int:

@@ -40,10 +40,10 @@ class Queues:
     """
 
     def __init__(self, name: str, dpio: VfioDevice, windows: tuple[memoryview, memoryview]) -> None:
-        self._mappings: list[mmap.mmap] = []
+        self._mapped: list[tuple[Words, mmap.mmap]] = []
         self._rung: set[int] = set()
         try:
-            self._memory, self._registers = (self._mapped(name, dpio, region) for region in (MEMORY, REGISTERS))
+            self._memory, self._registers = (self._map(name, dpio, region) for region in (MEMORY, REGISTERS))
             if self._registers.get(engine.ID) != engine.IDENTIFICATION:
                 raise Unsharable(
                     f"{name} has other registers than those of passthru's Management Complex; give the container to a "
@@ -94,18 +94,17 @@ class Queues:
         guest.put(doorbell, 0)
         self._rung.discard(doorbell)
 
-    def _mapped(self, name: str, dpio: VfioDevice, region: int) -> Words:
+    def _map(self, name: str, dpio: VfioDevice, region: int) -> Words:
         info = dpio.region_info(region)
         if info.size != QUEUE_STRIDE or not info.flags & vfio.VFIO_REGION_INFO_FLAG_MMAP:
             raise Unsharable(f"region {region} of {name} has {info.size:#x} bytes and flags {info.flags:#x}")
         mapping = dpio.map(region, 0, info.size)
-        self._mappings.append(mapping)
-        return Words(memoryview(mapping))
+        words = Words(memoryview(mapping))
+        self._mapped.append((words, mapping))
+        return words
 
     def _unmap(self) -> None:
-        for words in (getattr(self, "_memory", None), getattr(self, "_registers", None)):
-            if words is not None:
-                words.release()
-        for mapping in self._mappings:
+        for words, mapping in self._mapped:
+            words.release()
             mapping.close()
-        self._mappings.clear()
+        self._mapped.clear()

@@ -67,12 +67,18 @@ FSL_MC_DISABLES_BADLY = KnownDefect(
     "vfio-fsl-mc",
     NEVER,
     ("an-index-that-nobody-enabled-is-disabled",),
-    "vfio-fsl-mc crashes the kernel where an index is disabled before any was enabled (SET_IRQS with DATA_NONE, count 0:"
-    " there is nothing yet for vfio_set_trigger to look at)",
+    "vfio-fsl-mc crashes the kernel where an index is disabled before any was enabled (SET_IRQS with DATA_NONE, count"
+    " 0): vfio_set_trigger looks at what only the first enabling makes",
 )
 
 KNOWN_DEFECTS = (
     FSL_MC_DISABLES_BADLY,
+    KnownDefect(
+        "vfio-fsl-mc",
+        NEVER,
+        ("bad-actions-do-nothing",),
+        "vfio-fsl-mc looks for ACTION_TRIGGER and for no other action: it triggers where it is to mask as well",
+    ),
     MTTY_DISABLES_BADLY,
     KnownDefect(
         "mtty",

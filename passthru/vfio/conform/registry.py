@@ -58,9 +58,9 @@ def test(*needs: str, cites: str, fresh: bool = False) -> Callable[[Body], Body]
 
 def all_tests() -> tuple[Test, ...]:
     """Every test, in the order in which they run."""
-    from passthru.vfio.conform.tests import TOPICS
+    from passthru.vfio.conform.topics import TOPICS
 
     for topic in TOPICS:
-        import_module(f"passthru.vfio.conform.tests.{topic}")
+        import_module(f"passthru.vfio.conform.topics.{topic}")
     ours = (test for test in _tests.values() if test.topic in TOPICS)
     return tuple(sorted(ours, key=lambda test: (TOPICS.index(test.topic), test.fresh)))

@@ -14,6 +14,7 @@ from passthru.vfio.conform.capabilities import MISSING
 from passthru.vfio.conform.case import Case, Failed, Missing
 from passthru.vfio.conform.known_defects import known_defect
 from passthru.vfio.malformed import Malformed
+from passthru.vfio.stubs.mc_portal import McRefused
 from passthru.vfio.stubs.stub import DmaFault
 from passthru.vfio.transcript import name_of_errno
 
@@ -126,7 +127,7 @@ def verdict_on(error: Exception) -> tuple[str, str]:
     match error:
         case Missing():
             return "skipped", str(error)
-        case Failed() | Malformed() | DmaFault():
+        case Failed() | Malformed() | DmaFault() | McRefused():
             return "failed", sentence(error)
         case OSError():
             return "failed", sentence(error)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a device is known by. PCI: ``vendor`` and ``device`` as in config space; others: ``compatible``, or ``name``."""
+    """What a device is known by: on PCI ``vendor`` and ``device`` of config space, else ``compatible`` or ``name``."""
 
     bus: str
     """``pci``, ``platform``, ``amba`` or ``fsl-mc``."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.005  # seconds between two knocks at a socket where nobody listens yet
 _SURE = 5  # clients of a server that stayed for the next one: it does not end with them
-_FAREWELL = 0.03  # seconds in which a server that ends with its client is gone, and closes what others began
+_FAREWELL = 0.2  # seconds in which a server that ends with its client is gone, and closes what others began
 
 
 class UserOpened:
@@ -67,7 +67,14 @@ class UserTarget:
 
     def open(self) -> UserOpened:
         """Connect and agree upon a version. Raises OSError, ConnectionError where the server refuses us."""
-        return _opened(self.connect(), self.descriptors)
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                return _opened(self.connect(), self.descriptors)
+            except ConnectionResetError:
+                # Maybe by a server that was ending, with the client before, when we came.
+                if time.monotonic() >= end:
+                    raise
 
     def connect(self) -> Connection:
         """Connect, and say nothing yet. Raises OSError."""

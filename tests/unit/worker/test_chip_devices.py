@@ -346,3 +346,11 @@ class TestContents:
     )
     def test_what_is_not_there(self, operations: Operations, do: str, object_: str, container: str, words: str) -> None:
         assert words in str(refused(operations, do, object=object_, container=container))
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_container_gets_its_driver_back_whatever_dies(self, machine: ChipMachine, when: str) -> None:
+        def act(worker: kill_tests.Harness) -> None:
+            with pytest.raises(AssertionError, match=r"moves dpbp\.7 neither"):
+                worker.ask("object-remove", object="dpbp.7", container="dprc.3")
+
+        assert len(list(kill_tests.killed(fake_chip.COMMAND, str(machine.root), act, when))) >= 4

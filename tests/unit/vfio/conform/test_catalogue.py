@@ -11,7 +11,7 @@ from passthru.vfio.conform import registry
 from passthru.vfio.conform.capabilities import MISSING
 from passthru.vfio.conform.known_defects import KNOWN_DEFECTS, KnownDefect, disables_safely, known_defect
 from passthru.vfio.conform.registry import all_tests
-from passthru.vfio.conform.tests import TOPICS
+from passthru.vfio.conform.topics import TOPICS
 from tests.unit.vfio.conform.made_device import made_facts
 
 if TYPE_CHECKING:

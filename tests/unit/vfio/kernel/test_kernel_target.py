@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from passthru.vfio.kernel.target import KernelTarget
+from passthru.vfio.kernel.container import Container
+from passthru.vfio.kernel.device import KernelDevice
+from passthru.vfio.kernel.group import Group
+from passthru.vfio.kernel.target import KernelTarget, OpenedByGroup
+from passthru.vfio.linux_vfio_container import VFIO_GROUP_GET_DEVICE_FD
 from passthru.vfio.targets import target_of
+from tests.unit.vfio.kernel.fake_ioctl import FakeIoctl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,3 +89,16 @@ def test_what_was_opened_by_file_is_closed_where_the_rest_is_refused(tmp_path: P
         target.open()
     assert raised.value.errno == (errno.ENOTTY if missing == "nothing" else errno.ENOENT)
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
+def test_neighbours_are_closed_with_the_device() -> None:
+    kernel = FakeIoctl()
+    group, other = Group(kernel.descriptor()), os.memfd_create("neighbour")
+    kernel.answers[VFIO_GROUP_GET_DEVICE_FD] = lambda _: other
+    opened = OpenedByGroup(KernelDevice(kernel.descriptor()), None, group, Container(kernel.descriptor()))
+    neighbour = opened.neighbour("dpio.0")
+    assert neighbour.fileno() == other
+    assert kernel.asked[-1] == (VFIO_GROUP_GET_DEVICE_FD, b"dpio.0\0")
+    assert neighbour.transcript is group.descriptor.transcript
+    opened.close()
+    assert neighbour.fileno() == opened.device.fileno() == -1

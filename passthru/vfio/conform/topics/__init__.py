@@ -9,6 +9,8 @@ TOPICS = (
     "pci_config",
     "irqs",
     "interrupts",
+    "platform",
+    "fsl_mc",
     "loop",
     "dma_by_device",
     "features",
