@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from passthru.check.machine import Machine
     from passthru.check.options import CheckOptions
     from passthru.check.outside import Line
+    from passthru.check.suite import Suite
 
 NOT_FOUND = 127
 """The status of a shell that does not find the command."""
@@ -61,6 +62,23 @@ class Guest(Protocol):
     async def run(self, command: str, timeout: float = ...) -> Completed: ...
 
 
+class NoGuest:
+    """In the place of a guest where there is none: whatever is asked of it is a capability that is missing."""
+
+    @property
+    def kernel_log(self) -> KernelLog:
+        """Raises MissingCapability."""
+        raise self._missing()
+
+    async def run(self, command: str, timeout: float = 0) -> Completed:
+        """Raises MissingCapability."""
+        raise self._missing()
+
+    @staticmethod
+    def _missing() -> MissingCapability:
+        return MissingCapability("a guest", 'the scenario has no guest ([guest] kind = "none")')
+
+
 @dataclass(frozen=True)
 class AssignedDevice:
     """A device as the guest sees it.
@@ -88,6 +106,7 @@ class Context:
     ``checks`` all its checks, by their ids, for a check that runs others again; ``passed`` are those that have.
     ``missing`` are the kernel modules that the guest could not be given, and why. ``host`` is the hand on the host that
     owns the devices, where there is one, and ``outside`` the far ends of its hardware, by the hardware's name.
+    ``suite`` is the conformance suite, where no guest has the devices; ``guest`` has nothing to give then.
     """
 
     guest: Guest
@@ -101,6 +120,7 @@ class Context:
     missing: Mapping[str, MissingCapability] = field(default_factory=dict)
     host: HostHand | None = None
     outside: Mapping[str, Line] = field(default_factory=dict)
+    suite: Suite | None = None
 
     @property
     def the_device(self) -> AssignedDevice:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``dma``: a device moves data to and from the guest's memory, tells its faults, and interrupts exactly as often.
 
-The guest's driver does it (the module passthru_dma, for passthru's dma-engine and QEMU's edu) and says what it saw.
+The guest's driver does it (the module passthru_dma, for passthru's dma-engine and copy-engine and QEMU's edu) and says
+what it saw.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,8 +15,10 @@ from pydantic import Field, model_validator
 
 from passthru.check.dma_driver import KINDS, MODULE, About, NoDriver, about, ask
 from passthru.check.dma_steps import (
+    BUFFER,
     DIRECTIONS,
     KIND_NAMES,
+    OTHER_RAM,
     Copying,
     Step,
     bus_master,
@@ -31,13 +35,16 @@ from passthru.check.options import DeviceCheckOptions
 from passthru.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from passthru.check.context import Context
 
-Kind = Literal["intx", "msi", "msix"]
+Kind = Literal["intx", "line", "msi", "msix"]
 Pattern = Literal["zeros", "ones", "checker", "walking", "offset", "random"]
+
+EDU, COPY_ENGINE = "edu", "copy-engine"
+"""Kinds of devices that are not like passthru's dma-engine."""
 
 _LARGEST = 4 << 20  # bytes of RAM in one piece
 _MOST_COPIES = 1024
@@ -111,7 +118,7 @@ async def judge(context: Context, options: Options) -> Finding:
             "buffer": known.buffer,
             "transfers": copies,
             "vectors": vectors,
-            "offered": dict(known.vectors),
+            "offered": {kind: count for kind, count in known.vectors.items() if count},
             "spurious": sum(answer.number("spurious") for answer in answers if answer.word == "raise"),
             "left_out": told,
             "answers": [answer.line for answer in answers],
@@ -148,40 +155,45 @@ def _unfit(options: Options, known: About) -> str:
 
 def _left_out(options: Options, known: About) -> Iterator[str]:
     """What this kind of device cannot show, in sentences."""
-    if known.kind == "edu":
-        wanted = (("faults", options.unmapped), ("bus mastering", options.bus_master), ("its reset", options.reset))
-        for what, asked in wanted:
-            if asked:
-                yield f"not judged, as edu tells nothing of it: {what}"
+    wanted = (("faults", options.unmapped), ("bus mastering", options.bus_master), ("its reset", options.reset))
+    for what, asked in wanted:
+        if asked and known.kind == EDU:
+            yield f"not judged, as edu tells nothing of it: {what}"
 
 
 def _steps(options: Options, known: About) -> Iterator[Step]:
-    kinds = _kinds(options, known)
+    kinds, copying = _kinds(options, known), _copying(known)
     # A VMM traps a buffer that is mapped while it forwards INTx, and much data takes long then.
     bulk = kinds[0] if kinds[0] != "intx" else "none"
     vectors = max(known.usable.get(bulk, 0), 1)
     crossing = next((size for size in sorted(_sizes(options, known)) if size > _BEFORE_PAGE_END), known.page)
-    yield from (liveness(value) for value in (0, 0x12345678, 0xFFFFFFFF))
+    if known.kind != COPY_ENGINE:
+        yield from (liveness(value) for value in (0, 0x12345678, 0xFFFFFFFF))
     yield _enabled(bulk, known)
     yield from _copies(options, known, bulk, vectors)
-    if known.kind != "edu":
-        yield from _faults(options, crossing, bulk, vectors - 1)
+    if known.kind != EDU:
+        yield from _faults(options, known, crossing, bulk, vectors - 1)
     for kind in kinds:
         yield _enabled(kind, known)
-        yield from (factorial(value, kind) for value in (0, 5, 12, 40))
+        if known.kind != COPY_ENGINE:
+            yield from (factorial(value, kind) for value in (0, 5, 12, 40))
         last = max(known.usable.get(kind, 0), 1) - 1
         if kind != "none":
             yield from (raising(kind, vector, options.raises) for vector in range(last + 1))
         offset = known.page - _BEFORE_PAGE_END
-        yield from (Copying(way, crossing, offset, "random", kind, last).step for way in DIRECTIONS)
-    if known.kind != "edu" and options.bus_master:
+        yield from (copying(way, crossing, offset, "random", kind, last).step for way in DIRECTIONS)
+    if known.kind not in (EDU, COPY_ENGINE) and options.bus_master:
         kind = "intx" if "intx" in kinds else "none"  # messages are writes to the bus themselves
         yield _enabled(kind, known)
         yield bus_master(False)
         yield from (refused(way, crossing, kind) for way in DIRECTIONS)
         yield bus_master(True)
     yield _enabled(kinds[0], known)
-    yield from (Copying(way, crossing, 0, "offset", kinds[0], again=", at the end").step for way in DIRECTIONS)
+    yield from (copying(way, crossing, 0, "offset", kinds[0], again=", at the end").step for way in DIRECTIONS)
+
+
+def _copying(known: About) -> Callable[..., Copying]:
+    return partial(Copying, buffer=OTHER_RAM) if known.kind == COPY_ENGINE else Copying
 
 
 def _enabled(kind: str, known: About) -> Step:
@@ -193,14 +205,15 @@ def _copies(options: Options, known: About, kind: str, vectors: int) -> Iterator
     sizes, offsets = _sizes(options, known), _offsets(options, known)
     for number, (size, offset, pattern, way) in enumerate(product(sizes, offsets, options.patterns, DIRECTIONS)):
         place = known.buffer - size if number % 3 else 0
-        yield Copying(way, size, offset, pattern, kind, number % vectors, place).step
+        yield _copying(known)(way, size, offset, pattern, kind, number % vectors, place).step
 
 
-def _faults(options: Options, size: int, kind: str, vector: int) -> Iterator[Step]:
+def _faults(options: Options, known: About, size: int, kind: str, vector: int) -> Iterator[Step]:
     """Addresses where nothing is, and the device's reset; transfers go on as if nothing had been."""
+    copying = _copying(known)
     for base, way in product(options.unmapped, DIRECTIONS):
-        yield fault(way, size, base, kind, vector)
-        yield Copying(way, size, 0, "random", kind, again=", after a fault").step
+        yield fault(way, size, base, kind, vector, OTHER_RAM if known.kind == COPY_ENGINE else BUFFER)
+        yield copying(way, size, 0, "random", kind, again=", after a fault").step
     if options.reset:
         yield reset()
-        yield from (Copying(way, size, 0, "random", kind, again=", after the reset").step for way in DIRECTIONS)
+        yield from (copying(way, size, 0, "random", kind, again=", after the reset").step for way in DIRECTIONS)

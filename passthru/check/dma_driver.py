@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from passthru.check.context import Completed, Context
 
 MODULE = "passthru_dma"
-INTERFACE = 1
+INTERFACE = 2
 """The version of the commands that is spoken here."""
-KINDS = ("intx", "msi", "msix")
-"""The driver's words for the kinds of interrupts."""
+KINDS = ("intx", "line", "msi", "msix")
+"""The driver's words for the kinds of interrupts; ``line`` is that of a device that is not on PCI."""
 MOST_VECTORS = 16
 """As many as the driver uses."""
 
@@ -118,8 +118,9 @@ def _script(address: str, commands: Iterable[str]) -> str:
     node = f"/dev/passthru-dma-{address}"
     script = "\n".join(commands)
     return f"""\
-[ -d /sys/bus/pci/drivers/{MODULE} ] || {{ uname -r >&2; exit {_NO_MODULE}; }}
-[ -d /sys/bus/pci/devices/{address} ] || exit {_NO_DEVICE}
+[ -d /sys/module/{MODULE} ] || {{ uname -r >&2; exit {_NO_MODULE}; }}
+set -- /sys/bus/*/devices/{address}
+[ -d "$1" ] || exit {_NO_DEVICE}
 [ -c {node} ] || {{ dmesg | grep -F {MODULE} | tail -n 1 >&2; exit {_NOT_BOUND}; }}
 exec 3<>{node} || exit
 cat >&3 <<'.'

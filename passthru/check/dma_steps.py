@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 DIRECTIONS = ("to-device", "from-device")
 
+BUFFER, OTHER_RAM = "the device's buffer", "other RAM"
+"""What a device copies to and from: the second stands for the first where it has none of its own."""
+
 _RESULTS = {
     0: "none (no transfer ended)",
     1: "done",
@@ -24,8 +27,10 @@ _RESULTS = {
     6: "refused",
 }
 _DONE, _UNMAPPED, _NO_BUS_MASTER = 1, 2, 4
-KIND_NAMES = {"intx": "INTx", "msi": "MSI", "msix": "MSI-X", "none": "polling"}
+KIND_NAMES = {"intx": "INTx", "msi": "MSI", "msix": "MSI-X", "line": "its line", "none": "polling"}
 """The driver's words for kinds of interrupts, as the specification has them."""
+LINES = ("intx", "line")
+"""Kinds that have no vectors."""
 
 # VFIO takes the first access of a handler for the end of INTx, so a handler that reads the cause before it
 # acknowledges is called twice. More calls than that, and some for what was pending, are a storm.
@@ -60,10 +65,13 @@ class Copying:
     device: int = 0
     again: str = ""
     """What came before, where that is what the transfer is for."""
+    buffer: str = BUFFER
+    """What the device has for a buffer, in words."""
 
     @property
     def step(self) -> Step:
-        way = "to the device from" if self.direction == "to-device" else "from the device to"
+        there = "the device" if self.buffer == BUFFER else self.buffer
+        way = f"to {there} from" if self.direction == "to-device" else f"from {there} to"
         place = f"byte {self.offset} of a page" if self.offset else "the start of a page"
         return Step(
             f"copy {self.direction} {self.size} {self.offset} {self.pattern} {self.vector} {self.device}",
@@ -75,8 +83,7 @@ class Copying:
         yield from _ended(answer, _DONE)
         if answer.number("result") == _DONE and answer.number("transferred") != self.size:
             yield f"expected {_bytes(self.size)} transferred, the device counted {answer['transferred']}"
-        target = "the device's buffer" if self.direction == "to-device" else "RAM"
-        source = "RAM" if self.direction == "to-device" else "the device's buffer"
+        target, source = (self.buffer, "RAM") if self.direction == "to-device" else ("RAM", self.buffer)
         yield from _changed(answer, "wrong", f"all its bytes in {target} to be the pattern", "not")
         yield from _changed(answer, "outside", f"no byte of {target} before or behind it to change", "did")
         yield from _changed(answer, "source", f"none of its bytes in {source} to change, where they came from", "did")
@@ -139,7 +146,7 @@ def raising(kind: str, vector: int, times: int) -> Step:
     return Step(f"raise {vector} {times}", what, judge)
 
 
-def fault(direction: str, size: int, base: int, kind: str, vector: int = 0) -> Step:
+def fault(direction: str, size: int, base: int, kind: str, vector: int = 0, buffer: str = BUFFER) -> Step:
     """A transfer at an address where nothing is: told as such, by an interrupt, and nothing else changes."""
 
     def judge(answer: Answer) -> Iterator[str]:
@@ -150,10 +157,11 @@ def fault(direction: str, size: int, base: int, kind: str, vector: int = 0) -> S
                 yield f"expected the fault at {bus:#x}, the device tells {answer.number('fault'):#x}"
             if answer.number("transferred"):
                 yield f"expected no bytes transferred, the device counted {answer['transferred']}"
-        yield from _untouched(answer)
+        yield from _untouched(answer, buffer)
         yield from _interrupted(answer, kind, vector)
 
-    what = f"{_bytes(size)} {direction.replace('-', ' the ')} at an unmapped address {base:#x} above RAM"
+    way = direction.replace("-", " the ") if buffer == BUFFER else direction.replace("device", buffer).replace("-", " ")
+    what = f"{_bytes(size)} {way} at an unmapped address {base:#x} above RAM"
     return Step(f"fault {direction} {size} {base:#x} {vector}", f"{what}, {_signal(kind, vector)}", judge)
 
 
@@ -206,9 +214,9 @@ def _ended(answer: Answer, wanted: int) -> Iterator[str]:
         yield f"expected the result {_result(wanted)}, the device tells {_result(got)}{where}"
 
 
-def _untouched(answer: Answer) -> Iterator[str]:
+def _untouched(answer: Answer, buffer: str = BUFFER) -> Iterator[str]:
     yield from _changed(answer, "ram", "no byte of RAM to change", "did")
-    yield from _changed(answer, "buffer", "no byte of the device's buffer to change", "did")
+    yield from _changed(answer, "buffer", f"no byte of {buffer} to change", "did")
 
 
 def _changed(answer: Answer, name: str, expected: str, did: str) -> Iterator[str]:
@@ -237,7 +245,7 @@ def _signal(kind: str, vector: int) -> str:
 
 
 def _vector(kind: str, vector: int) -> str:
-    return KIND_NAMES[kind] + (f" vector {vector}" if kind != "intx" else "")
+    return KIND_NAMES[kind] + (f" vector {vector}" if kind not in LINES else "")
 
 
 def _bytes(count: int) -> str:

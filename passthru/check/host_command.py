@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -73,6 +73,7 @@ def _there(path: str) -> str:
 class Options(CheckOptions):
     """A check with ``use = "host-command"``."""
 
+    without_guest: ClassVar[bool] = True
     use: Literal["host-command"]
     program: Annotated[str, Field(min_length=1), AfterValidator(_program)]
     """The program, a file of this machine, relative to the scenario's; it is brought to the host."""

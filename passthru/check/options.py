@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -46,6 +46,11 @@ class Variant(Table):
 
 class CheckOptions(Table):
     """Keys of every check."""
+
+    with_guest: ClassVar[bool] = True
+    """Whether it can judge while a guest has the devices."""
+    without_guest: ClassVar[bool] = False
+    """Whether it can judge devices on their host, where a scenario has no guest."""
 
     use: str
     """Which check this is."""

@@ -46,7 +46,10 @@ _MODULES = {
     "reboot": "passthru.check.reboot",
     "serial-outside": "passthru.check.serial_outside",
     "network": "passthru.check.network",
+    "rtc": "passthru.check.rtc",
+    "fsl-mc": "passthru.check.fsl_mc",
     "host-command": "passthru.check.host_command",
+    "conform": "passthru.check.conform",
 }
 
 

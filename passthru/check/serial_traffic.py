@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Traffic on the serial ports of a device that answers every burst: one guest script for all ports and bursts.
 
-The guest's own driver is used (``/dev/ttyS*``), raw and without flow control. Each burst is one ``write``, and its
-answer, of the same size, is read before the next one is sent: a burst is what stands in the device's FIFO at once. A
-device that sends everything back answers with the burst itself; who stands at the far end of a wire, with ``reply``.
+The guest's own driver is used (``/dev/ttyS*`` or another), raw and without flow control. Each burst is one ``write``,
+and its answer, of the same size, is read before the next one is sent: a burst is what stands in the device's FIFO at
+once. A device that sends everything back answers with the burst itself; who stands at the far end of a wire, with
+``reply``.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ async def drive(context: Context, traffic: Traffic, *, opened: str = "", closing
     files = bundle.parse(completed.stdout)
     there = int(files["ports"])
     if not there:
-        raise NotDriven(f"the guest's kernel made no serial port (ttyS) of the device at {device.address}")
+        raise NotDriven(f"the guest's kernel made no serial port of the device at {device.address}")
     if absent := [port for port in traffic.ports or () if port >= there]:
         ports = " and ".join(f"port {port}" for port in absent)
         raise NotDriven(f"{ports}: the guest has only {there} serial ports on this device")
@@ -110,13 +111,14 @@ async def drive(context: Context, traffic: Traffic, *, opened: str = "", closing
 
 
 def tty_patterns(address: str) -> str:
-    """Shell patterns for the ttyS of a PCI device, ttyS9 before ttyS10.
+    """Shell patterns for the ttys of a device: ttyS9 before ttyS10 for one on PCI, else what its driver calls them.
 
     Since Linux 6.5 the serial core has a controller and a port (``ADDRESS:0/ADDRESS:0.0``) in between.
     """
-    device = f"/sys/bus/pci/devices/{address}"
+    bus, names = ("pci", ("ttyS?", "ttyS??")) if ":" in address else ("*", ("tty?*",))
+    device = f"/sys/bus/{bus}/devices/{address}"
     levels = ("", f"/{address}:*/{address}:*")
-    return " ".join(f"{device}{level}/tty/ttyS{digits}" for digits in ("?", "??") for level in levels)
+    return " ".join(f"{device}{level}/tty/{name}" for name in names for level in levels)
 
 
 def script(address: str, traffic: Traffic, *, opened: str = "", closing: str = "") -> str:

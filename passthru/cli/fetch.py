@@ -26,7 +26,7 @@ def fetch(
     from passthru.image.guest import floor_image
     from passthru.image.store import Store
     from passthru.report.choose import listener
-    from passthru.run.plan import make_plan
+    from passthru.run.plan import Plan, plan_run
     from passthru.run.signals import interruptible
     from passthru.run.what import requests
     from passthru.scenario.library import names
@@ -36,5 +36,10 @@ def fetch(
     with interruptible(), listener() as tell:
         floor_image(store, tell)  # tries KVM out, maybe on another machine or when this one permits it
         for request in asked:
-            plan = make_plan(request, store, tell, update=update)
-            tell(Note(f"{request.scenario.name}: {plan.qemu.title}, kernel {plan.kernel.release}, {plan.image.path}"))
+            plan = plan_run(request, store, tell, update=update)
+            name = request.scenario.name
+            if isinstance(plan, Plan):
+                tell(Note(f"{name}: {plan.qemu.title}, kernel {plan.kernel.release}, {plan.image.path}"))
+            elif plan.rig is not None:
+                rig = plan.rig
+                tell(Note(f"{name}: {rig.emulator.title}, kernel {rig.kernel.release}, {rig.image.boot}"))

@@ -23,13 +23,15 @@ def shell(
     from passthru.guest.interact import require_terminal
     from passthru.report.choose import listener
     from passthru.report.run_directory import reports_in
+    from passthru.run.host_plan import demand_guest
     from passthru.run.one_run import After
     from passthru.run.runner import Runner
     from passthru.run.signals import interruptible
     from passthru.run.what import the_request
 
-    require_terminal()
     request = the_request(scenario, overrides(set_, qemu, kernel, accel))
+    demand_guest(request.scenario, f"`passthru rig shell {scenario}` opens a shell on its host")
+    require_terminal()
     with interruptible(), listener() as tell:
         (outcome,) = Runner(runs=runs, reports=reports_in, tell=tell, after=After.SHELL).run([request])
     # Nothing is judged here: only trouble and an interruption count.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from passthru.errors import GuestTrouble, PassthruError
 from passthru.host.host import ChildSpec
-from passthru.qemu.output import last_line
+from passthru.host.output import last_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

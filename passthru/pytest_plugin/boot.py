@@ -116,7 +116,7 @@ class Boot:
         # It blocks, and so the loop as well: a Ctrl-C ends a fetch that way, as it would not in a thread.
         try:
             with _interruptible():
-                return prepare(request, directory, self._ledger.planner.plan, tell)
+                return prepare(request, directory, self._ledger.planner.plan_with_guest, tell)
         except OSError as error:
             raise Unusable(
                 f"cannot write the run directory {directory.path}: {error.strerror}; name another place with "

@@ -53,7 +53,7 @@ class Ledger:
 
     def default_plan(self) -> Plan:
         """What a guest would run on for which nothing is said but pytest's options; blocks. Raises Unusable."""
-        return self.planner.plan(request_for(scenario(), self.options.overrides), tell_nobody)
+        return self.planner.plan_with_guest(request_for(scenario(), self.options.overrides), tell_nobody)
 
     @property
     def load(self) -> float:

@@ -71,7 +71,7 @@ class Machine:
         self.scenario: Scenario = plan.scenario
         self.directory: Path = record.directory
         """The run directory."""
-        self.devices: Mapping[str, AssignedDevice] = assigned_devices(plan, stage.up)
+        self.devices: Mapping[str, AssignedDevice] = assigned_devices(plan, stage.up, plan.tree)
         """The devices as the guest sees them, by id: address, model, options."""
         self.record = record
         self.judgements: list[Judgement] = []

@@ -83,4 +83,13 @@ VIRT = Board(
     has_tree=True,
 )
 
+VIRT_GUEST = "virt"
+"""The machine of a guest that has a device tree."""
+_GUEST_MACHINES = {VIRT_GUEST: "virt,gic-version=3"}
+
 BOARDS: Mapping[str, Board] = {board.arch: board for board in (Q35, VIRT)}
+
+
+def guest_machine(name: str) -> str:
+    """A guest's machine with its options: a rig's KVM gives its guest the interrupt controller that it has."""
+    return _GUEST_MACHINES.get(name, name)

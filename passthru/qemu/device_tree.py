@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The device tree of a rig: QEMU's own, as it dumps it for the same machine, with fragments of images/trees added.
+"""The device tree of a rig or a guest: QEMU's own, as dumped for the same machine, and fragments of images/trees.
 
 Fragments are device-tree source. They name nodes of QEMU's tree by their paths (``&{/pl031@9010000}``) or by labels
 that every rig's tree has (``&its``, ``&gic``, and ``&iommu`` where there is one): the numbers by which nodes refer to
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from passthru.qemu.argv import Vm
     from passthru.qemu.binary import Qemu
 
+RIGS, GUESTS = "the rig's", "the guest's"
+_ELSE = {RIGS: "host.emulator", GUESTS: "guest.qemu"}
+
 KIND = "device-tree"
 FILE = "tree.dtb"
 _BUILDER = "1"
@@ -48,9 +51,16 @@ _UNKNOWN = re.compile(r'Label or path (\S+) not found|non-existent (?:path|node 
 
 
 def device_tree(
-    qemu: Qemu, accelerator: Accelerator, vm: Vm, fragments: Sequence[Fragment], store: Store, tell: Tell
+    qemu: Qemu,
+    accelerator: Accelerator,
+    vm: Vm,
+    fragments: Sequence[Fragment],
+    store: Store,
+    tell: Tell,
+    *,
+    whose: str = RIGS,
 ) -> Path:
-    """The tree (a .dtb) for ``vm`` on ``qemu``, made once for the same machine and fragments.
+    """The tree (a .dtb) for ``vm`` on ``qemu``, made once for the same machine and fragments; ``whose`` it is in words.
 
     Blocks. Raises Unusable: QEMU has no such machine, or not the nodes that the fragments name; UserMistake: what is
     wrong in a fragment of the user's own; what debian.packages_root() raises.
@@ -69,23 +79,23 @@ def device_tree(
     }
 
     def build(tree: Path) -> None:
-        work = "making the rig's device tree"
+        work = f"making {whose} device tree"
         tell(Progress(work, 0, 2, "steps"))
         with store.scratch() as scratch:
-            _dump(qemu, vm, words, scratch / _DUMPED)
+            _dump(qemu, vm, words, scratch / _DUMPED, whose)
             tell(Progress(work, 1, 2, "steps"))
             dtc = write_script(scratch / "dtc", PrivateRoot(compiler.path).start(compiler.path / "usr/bin/dtc"))
-            _compile(dtc, scratch, texts, tree / FILE, qemu)
+            _compile(dtc, scratch, texts, tree / FILE, qemu, whose)
         tell(Progress(work, 2, 2, "steps", finished=True))
 
-    return store.entry(KIND, key, build, tell, what="the rig's device tree").path / FILE
+    return store.entry(KIND, key, build, tell, what=f"{whose} device tree").path / FILE
 
 
 def _tools(store: Store, tell: Tell) -> Entry:
     return packages_root(_SUITE, [_PACKAGE], machine_arch(), store, tell, what="dtc of Debian")
 
 
-def _dump(qemu: Qemu, vm: Vm, words: Sequence[str], place: Path) -> None:
+def _dump(qemu: Qemu, vm: Vm, words: Sequence[str], place: Path, whose: str) -> None:
     """The tree that QEMU would give its kernel; QEMU writes it and exits before anything runs."""
     machine = machine_words(vm, f"dumpdtb={place.name}")
     argv = [*qemu.command, "-nodefaults", "-no-user-config", "-display", "none", *machine, *words]
@@ -94,13 +104,15 @@ def _dump(qemu: Qemu, vm: Vm, words: Sequence[str], place: Path) -> None:
     except CommandFailed as failed:
         raise Unusable(
             f"{qemu.title} does not tell the device tree of its machine {vm.machine}: {failed.last_words}; name "
-            "another QEMU with --set host.emulator="
+            f"another QEMU with --set {_ELSE[whose]}="
         ) from failed
     if not place.is_file():
         raise Unusable(f"{qemu.title} has no device tree for its machine {vm.machine}; name another QEMU")
 
 
-def _compile(dtc: Path, scratch: Path, texts: Sequence[tuple[Fragment, str]], place: Path, qemu: Qemu) -> None:
+def _compile(
+    dtc: Path, scratch: Path, texts: Sequence[tuple[Fragment, str]], place: Path, qemu: Qemu, whose: str
+) -> None:
     """Put it together, and small: QEMU dumps 1 MiB, of which its -dtb makes more than the 2 MiB that Linux takes."""
     source = scratch / _SOURCE
     try:
@@ -113,20 +125,23 @@ def _compile(dtc: Path, scratch: Path, texts: Sequence[tuple[Fragment, str]], pl
     try:
         run([dtc, "-q", "-I", "dts", "-O", "dtb", "-o", place, source], seconds=_SECONDS)
     except CommandFailed as failed:
-        raise _why_not(failed, [fragment for fragment, _ in texts], qemu) from failed
+        raise _why_not(failed, [fragment for fragment, _ in texts], qemu, whose) from failed
 
 
-def _why_not(failed: CommandFailed, fragments: Sequence[Fragment], qemu: Qemu) -> Unusable | UserMistake:
+def _why_not(
+    failed: CommandFailed, fragments: Sequence[Fragment], qemu: Qemu, whose: str = RIGS
+) -> Unusable | UserMistake:
     """What is wrong, by the first line of dtc's that tells it."""
     found = _WRONG.search(failed.stderr)
     if not found:
-        return Unusable(f"the rig's device tree cannot be made of that of {qemu.title}: dtc says {failed.last_words!r}")
+        return Unusable(f"{whose} device tree cannot be made of that of {qemu.title}: dtc says {failed.last_words!r}")
     fragment = fragments[int(found[1])]
     place = f"{fragment.path}:{found[2]}"
     if unknown := _UNKNOWN.search(found[3]):
         return Unusable(
-            f"{place} names {unknown[1] or unknown[2]}, and the device tree of {qemu.title} has no such node for this "
-            "rig; take another host.emulator or host.iommu, or leave the fragment out"
+            f"{place} names {unknown[1] or unknown[2]}, and the device tree of {qemu.title} has no such node for "
+            f"{whose} machine; take another {_ELSE[whose]}{' or host.iommu' * (whose == RIGS)}, or leave the fragment "
+            "out"
         )
-    wrong = f"{place} cannot become a part of the rig's device tree: dtc says {found[3]!r}"
+    wrong = f"{place} cannot become a part of {whose} device tree: dtc says {found[3]!r}"
     return UserMistake(f"{wrong}; correct it") if fragment.own else Unusable(wrong)

@@ -14,14 +14,13 @@ from passthru.errors import PassthruError, Unusable
 from passthru.events import Note
 from passthru.image.arch import ARCHES
 from passthru.qemu import debian, probe
-from passthru.qemu.binary import Capabilities, Qemu
+from passthru.qemu.binary import Candidate, Capabilities, Qemu
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from passthru.events import Tell
     from passthru.image.store import Store
-    from passthru.qemu.binary import Candidate
 
 AUTO = "auto"
 
@@ -60,6 +59,21 @@ def ask(candidate: Candidate, arch: str, store: Store, tell: Tell) -> Qemu:
     known = probe.recalled(candidate, store)
     if known:
         return known
+    twin = _twin(candidate, arch, store, tell)
+    answer = _as_built_for(candidate.runs_on, arch, probe.ask(twin, store))
+    probe.remember(candidate, answer, store)
+    return Qemu.of(candidate, answer)
+
+
+def twin_of(qemu: Qemu, store: Store, tell: Tell) -> Qemu:
+    """The same QEMU, to be started on this machine: what it says of a machine holds for both. Raises Unusable."""
+    if not qemu.runs_on:
+        return qemu
+    candidate = Candidate(**{name: getattr(qemu, name) for name in Candidate.__dataclass_fields__})
+    return probe.ask(_twin(candidate, qemu.arch, store, tell), store)
+
+
+def _twin(candidate: Candidate, arch: str, store: Store, tell: Tell) -> Candidate:
     suite = candidate.source.removeprefix(debian.SCHEME)
     twin = debian.fetched(suite, arch, store, tell)
     if debian.source_version(twin, arch) != debian.source_version(candidate, arch):
@@ -71,9 +85,7 @@ def ask(candidate: Candidate, arch: str, store: Store, tell: Tell) -> Qemu:
             f"{debian.source_version(twin, arch)} for this machine, so nobody here can tell what the first can do; get "
             "the present one with `passthru fetch --update`"
         )
-    answer = _as_built_for(candidate.runs_on, arch, probe.ask(twin, store))
-    probe.remember(candidate, answer, store)
-    return Qemu.of(candidate, answer)
+    return twin
 
 
 def pinned(pin: Mapping[str, Any], store: Store, tell: Tell, *, arch: str) -> Qemu:

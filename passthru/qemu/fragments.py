@@ -43,15 +43,26 @@ class Fragment:
         return Path(self.name) if self.own else directory("images") / "trees" / f"{self.name}{_SUFFIX}"
 
     def text(self) -> str:
-        """Its source. Raises UserMistake where there is none."""
+        """Its source with its values. Raises UserMistake where there is none, or with a value that nobody gives."""
+        source = self.source()
         try:
-            text = self.path.read_text()
+            return Template(source).substitute(self.values) if self.values else source
+        except (KeyError, ValueError) as error:
+            given = ", ".join(f"${name}" for name in self.values)
+            what = f"${error.args[0]}" if isinstance(error, KeyError) else f"a $ that is none ({error})"
+            raise UserMistake(
+                f"the device-tree fragment {self.path} has {what}; what stands for something is {given}"
+            ) from error
+
+    def source(self) -> str:
+        """Its source as it is written. Raises UserMistake where there is none."""
+        try:
+            return self.path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is no text"
             raise UserMistake(
-                f"the device-tree fragment {self.path} cannot be read: {why}; name another one in host.tree"
+                f"the device-tree fragment {self.path} cannot be read: {why}; name another one"
             ) from error
-        return Template(text).substitute(self.values) if self.values else text
 
 
 def known_fragments() -> tuple[str, ...]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DRIVER = "vfio-fsl-mc"
 """QEMU's name of the device, where it has one; it takes ``host`` (argv.vfio_on_chip)."""
+MACHINE = "virt"
+"""The guest's machine, which alone has what the process needs."""
 MODULE = "passthru.emulation.fsl_mc_bridge"
 """What the process is."""
 FRAGMENT = "guest-fsl-mc"

@@ -14,9 +14,9 @@ from passthru.blocking import run_blocking
 from passthru.deadline import Deadline
 from passthru.errors import DeadlineExceeded, GuestTrouble, PassthruError, Unusable
 from passthru.host import ChildSpec, open_local_host
+from passthru.host.output import Output
 from passthru.qemu import answers
 from passthru.qemu.binary import Capabilities, Qemu
-from passthru.qemu.output import Output
 from passthru.qemu.processor import SLOWER, emulated
 from passthru.qemu.qmp import QmpRefused, connected
 

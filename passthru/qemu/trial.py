@@ -11,8 +11,8 @@ from passthru.blocking import run_blocking
 from passthru.deadline import Deadline
 from passthru.errors import DeadlineExceeded, GuestTrouble, PassthruError
 from passthru.host import ChildSpec, open_local_host
+from passthru.host.output import Output, last_line
 from passthru.qemu.argv import SERIAL, Vm, command_line, guest_argv, streams
-from passthru.qemu.output import Output, last_line
 from passthru.qemu.qmp import connected
 
 if TYPE_CHECKING:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from passthru.check.finding import Verdict
+from passthru.check.finding import Finding, Verdict
+from passthru.check.suite import TESTS
 from passthru.errors import Unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from junitparser import TestCase, TestSuite
@@ -53,8 +55,17 @@ def _suite(name: str, outcome: Outcome) -> TestSuite:
     for name, value in outcome.used.items():
         suite.add_property(name, _printable(value))
     for judgement in outcome.judgements:
-        suite.add_testcase(_case(outcome.scenario, judgement))
+        suite.add_testcases([_case(outcome.scenario, part) for part in _with_parts(judgement)])
     return suite
+
+
+def _with_parts(judgement: Judgement) -> Iterator[Judgement]:
+    """The judgement, and that of each test where the check was a suite of them."""
+    yield judgement
+    tests: Any = judgement.finding.facts.get(TESTS, ()) if judgement.use == "conform" else ()
+    for test in tests:
+        finding = Finding(Verdict(test["verdict"]), test["summary"], tuple(test["details"]))
+        yield replace(judgement, check=f"{judgement.check}/{test['name']}", finding=finding, seconds=test["seconds"])
 
 
 def _case(scenario: str, judgement: Judgement) -> TestCase:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.check.context import AssignedDevice
-from passthru.errors import Unusable
 from passthru.host import ChildSpec
 from passthru.qemu.argv import (
     SERIAL,
@@ -22,9 +21,11 @@ from passthru.qemu.argv import (
     vfio_pci,
     vfio_user,
 )
+from passthru.qemu.boards import guest_machine
+from passthru.run import guest_container
 from passthru.run.companions import socket_of
 from passthru.scenario.models import ServedDevice
-from passthru.scenario.passed_through import AmbaDevice, PassedThrough, PciDevice
+from passthru.scenario.passed_through import FslMcDevice, PassedThrough, PciDevice, PlatformDevice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,21 +34,23 @@ if TYPE_CHECKING:
     from passthru.qemu.accelerator import Accelerator
     from passthru.qemu.argv import Device
     from passthru.qemu.binary import Qemu
+    from passthru.qemu.guest_platform import Place
     from passthru.run.directory import RunDirectory
-    from passthru.run.hosts import HostUp
+    from passthru.run.guest_tree import GuestTree
+    from passthru.run.hosts import HostPlan, HostUp
     from passthru.run.plan import Plan
     from passthru.scenario.models import DeviceSpec
 
 QEMU = "qemu"
 
-_MACHINES = {"virt": "virt,gic-version=3"}
-"""What else QEMU is told of a guest's machine: a rig's KVM gives its guest the interrupt controller that it has."""
 VFIO_PCI = "vfio-pci"
 
 
 def machine_on(up: HostUp, plan: Plan) -> Vm:
     """The guest's machine with its devices, on a host that is up."""
-    devices = (_device(name, device, up.prepared) for name, device in plan.scenario.device.items())
+    devices = (
+        _device(name, device, up.prepared) for name, device in plan.scenario.device.items() if name != plan.bridged
+    )
     return machine(plan, lambda path: Path(up.host.path_of(path)), devices)
 
 
@@ -63,12 +66,14 @@ def machine(plan: Plan, place: Callable[[Path], Path], devices: Iterable[Device]
         kernel=place(plan.kernel.image),
         initrd=place(plan.image.path),
         cmdline=command_line(*plan.accelerator.kernel_words, *guest.cmdline.split(), arch=plan.qemu.arch),
-        machine=_MACHINES.get(guest.machine, guest.machine),
+        machine=guest_machine(guest.machine),
         memory_mib=guest.memory,
         cpus=guest.cpus,
         devices=tuple(devices),
         arch=plan.qemu.arch,
-        extra=guest.qemu_args,
+        extra=(*(guest_container.qemu_arguments() if plan.bridged else ()), *guest.qemu_args),
+        tree=place(plan.tree.path) if plan.tree else None,
+        ram=f"{{socket:{guest_container.RAM}}}" if plan.bridged else "",
     )
 
 
@@ -81,16 +86,8 @@ def _device(name: str, device: DeviceSpec, prepared: Mapping[str, Prepared]) -> 
 
 
 def passed_through(name: str, device: PassedThrough, where: Mapping[str, str], kind: str = VFIO_PCI) -> Device:
-    """A device of the host's kernel; ``where`` are the properties by which QEMU's ``kind`` of device takes it.
-
-    Raises Unusable where QEMU has none for its bus.
-    """
+    """A device of the host's kernel; ``where`` are the properties by which QEMU's ``kind`` of device takes it."""
     iommufd = device.container == "iommufd"
-    if isinstance(device, AmbaDevice):
-        raise Unusable(
-            f"device.{name} is on the bus amba, and QEMU gives no guest such a device (`passthru conform` judges it);"
-            ' leave "arm,primecell" out of its compatible in the device tree, and take bus = "platform"'
-        )
     if kind == VFIO_PCI:
         return vfio_pci(name, **where, slot=device.address, iommufd=iommufd, properties=device.properties)
     return vfio_on_chip(kind, name, **where, iommufd=iommufd, properties=device.properties)
@@ -121,16 +118,33 @@ def vm_child(
     )
 
 
-def assigned_devices(plan: Plan, up: HostUp) -> dict[str, AssignedDevice]:
-    """The devices as the checks know them, by id."""
+def assigned_devices(plan: HostPlan, up: HostUp, tree: GuestTree | None = None) -> dict[str, AssignedDevice]:
+    """The devices as the checks know them, by id; ``tree`` is the guest's, if it has one of ours."""
+    places = tree.places if tree else {}
     return {
         name: AssignedDevice(
             name,
-            device.guest_address,
+            _in_guest(name, device, places),
             device.model,
             device.options,
-            hardware=device.hardware if isinstance(device, PciDevice) else "",
+            hardware=_hardware(device, plan),
             host=up.facts.get(name, {}),
         )
         for name, device in plan.scenario.device.items()
     }
+
+
+def _in_guest(name: str, device: DeviceSpec, places: Mapping[str, Place]) -> str:
+    """Where the guest finds the device; a container keeps its name."""
+    if isinstance(device, FslMcDevice):
+        return device.host
+    return places[name].address if name in places else device.guest_address
+
+
+def _hardware(device: DeviceSpec, plan: HostPlan) -> str:
+    """The name of the rig's hardware that the device is; empty where it is none."""
+    if isinstance(device, PciDevice):
+        return device.hardware
+    if isinstance(device, PlatformDevice) and plan.rig is not None and device.host in plan.rig.host.hardware:
+        return device.host
+    return ""

@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from passthru.deadline import Deadline
 from passthru.errors import GuestTrouble, PassthruError
@@ -15,8 +15,10 @@ from passthru.events import Note
 from passthru.qemu import accelerator as accelerators
 from passthru.run.events import PhaseEnded, PhaseStarted
 from passthru.run.handles import Handles
+from passthru.run.host_plan import HostSide
 from passthru.run.hosts import open_host
-from passthru.run.lock import write_lock
+from passthru.run.lock import write_host_lock, write_lock
+from passthru.run.pins import code_digests
 from passthru.run.preflight import MEBIBYTE
 from passthru.run.script import write_script
 from passthru.run.stage import set_up
@@ -32,18 +34,25 @@ if TYPE_CHECKING:
     from passthru.run.stage import Stage
     from passthru.run.what import Request
 
+AnyPlan = TypeVar("AnyPlan", "Plan", "Plan | HostSide")
+
 LIFETIME = 24 * 3600.0
 """Seconds that a guest may live, before scaling, where what is asked of it has deadlines of its own."""
 
 
-def prepare(request: Request, directory: RunDirectory, make_plan: Callable[[Request, Tell], Plan], tell: Tell) -> Plan:
+def prepare(
+    request: Request, directory: RunDirectory, make_plan: Callable[[Request, Tell], AnyPlan], tell: Tell
+) -> AnyPlan:
     """The plan of ``request``, with scenario, lock file and qemu.sh written into ``directory``.
 
     Blocks. Raises Unusable, UserMistake, OSError where the directory cannot be written.
     """
     directory.scenario.write_text(json.dumps(resolved(request.scenario), indent=2) + "\n")
     plan = make_plan(request, tell)
-    write_lock(directory.lock, plan)
+    if isinstance(plan, HostSide):
+        write_host_lock(directory.lock, plan, code_digests(plan.scenario))
+    else:
+        write_lock(directory.lock, plan)
     write_script(plan, directory)
     return plan
 
@@ -115,7 +124,7 @@ async def _up(
     with phase("attach", "starting the device servers and QEMU", tell) as came:
         arguments = handles.qemu_arguments(plan, directory)
         stage = await stack.enter_async_context(set_up(plan, up, directory, deadline, tell, arguments))
-        came(", ".join((*stage.companions, "QEMU")) + " started")
+        came(", ".join((*stage.companions, *filter(None, (plan.bridged,)), "QEMU")) + " started")
     for advice in handles.advice(stage.qemu.argv):
         tell(Note(advice))
     with phase("boot", "booting the guest", tell) as came:

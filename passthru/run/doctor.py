@@ -22,7 +22,7 @@ from passthru.qemu.rig import qemu_needs
 from passthru.run.diagnosis import Diagnosis, State
 from passthru.run.doctor_devices import examine_devices
 from passthru.run.doctor_rig import examine_rig
-from passthru.run.plan import QEMU_DEVICES
+from passthru.run.plan import QEMU_DEVICES, SOME_HAVE
 from passthru.scenario.hosts import RigHost
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ def examine(store: Store, scenario: Scenario | None = None) -> Iterator[Diagnosi
     yield _python()
     yield _cache(store)
     yield _packages()
-    yield from _qemu(store, scenario)
-    if scenario:
+    if scenario is None or scenario.has_guest:
+        yield from _qemu(store, scenario)
+    if scenario and scenario.has_guest:
         guest = scenario.guest
         yield _kernel(store, guest.kernel, guest.kernel_config, "kernel", scenario.guest_arch)[0]
-        if isinstance(scenario.host, RigHost):
-            yield from _rig(store, scenario.host)
+    if scenario and isinstance(scenario.host, RigHost):
+        yield from _rig(store, scenario.host)
     yield _kvm()
     yield _processors()
     yield from examine_devices(scenario)
@@ -95,14 +96,14 @@ def _packages() -> Diagnosis:
 
 
 def _qemu(store: Store, scenario: Scenario | None) -> Iterator[Diagnosis]:
-    buses = {device.bus for device in scenario.device.values()} if scenario else set(QEMU_DEVICES)
+    buses = {device.bus for device in scenario.device.values()} & SOME_HAVE.keys() if scenario else set(QEMU_DEVICES)
     wanted = scenario.guest_qemu if scenario else qemus.AUTO
     arch, on = (scenario.guest_arch, scenario.rig_arch) if scenario else ("amd64", "")
     if wanted != qemus.AUTO and not wanted.startswith(DEBIAN):
-        yield _one_qemu(store, wanted, {QEMU_DEVICES[bus] for bus in buses}, "qemu", "", arch, on)
+        yield _one_qemu(store, wanted, {SOME_HAVE[bus] for bus in buses}, "qemu", "", arch, on)
         return
     for bus in sorted(buses):
-        yield _one_qemu(store, wanted, {QEMU_DEVICES[bus]}, f"bus {bus}", QEMU_DEVICES[bus], arch, on)
+        yield _one_qemu(store, wanted, {SOME_HAVE[bus]}, f"bus {bus}", SOME_HAVE[bus], arch, on)
 
 
 def _one_qemu(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from passthru.run.directory import RunDirectory
     from passthru.run.plan import Plan
+    from passthru.scenario.models import Scenario
 
 GDB = "gdb"
 MONITOR = "monitor"
@@ -55,6 +56,15 @@ class Handles:
         if self.keep:
             arguments += ["-chardev", _server(MONITOR), "-mon", f"chardev={MONITOR},mode=readline"]
         return tuple(arguments)
+
+    def demand_none(self, scenario: Scenario) -> None:
+        """Raise UserMistake where a handle is wanted that is for a guest; ``scenario`` has none."""
+        wanted = {"--trace": self.trace, "--gdb": self.gdb, "--keep": self.keep}
+        for option in (option for option, given in wanted.items() if given):
+            raise UserMistake(
+                f'{option} is for a guest, and {scenario.name} has none ([guest] kind = "none"); leave it out, or debug'
+                " its host with the script qemu.sh of the run directory"
+            )
 
     def advice(self, argv: Sequence[str]) -> list[str]:
         """How a person takes hold of the guest, by the arguments that QEMU was really started with."""

@@ -16,13 +16,14 @@ from passthru.run.events import CheckEnded, CheckStarted
 from passthru.run.outcome import Judgement, blame
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from passthru.check.context import AssignedDevice, Guest
     from passthru.check.host_hand import HostHand
     from passthru.check.machine import Machine
     from passthru.check.options import CheckOptions
     from passthru.check.outside import Line
+    from passthru.check.suite import Suite
     from passthru.deadline import Deadline
     from passthru.errors import MissingCapability
     from passthru.events import Tell
@@ -47,6 +48,10 @@ class Judging:
     """The far ends of the rig's hardware."""
     missing: Mapping[str, MissingCapability] = field(default_factory=dict)
     """The kernel modules that the guest could not be given, and why."""
+    suite: Suite | None = None
+    """The conformance suite, where no guest has the devices."""
+    lost: Callable[[], str] = str
+    """Why nothing can be judged any more, beside what a check says; empty as long as it can."""
 
     async def all(self) -> None:
         """Run every check; once the guest is gone, the rest can no longer be judged."""
@@ -54,6 +59,7 @@ class Judging:
         for check, spec in self.scenario.check.items():
             self.tell(CheckStarted(check))
             began = time.monotonic()
+            gone = gone or self.lost() or None
             if gone is None:
                 finding, gone = await self._judge(check, spec)
             else:
@@ -78,13 +84,15 @@ class Judging:
             missing=self.missing,
             host=self.host,
             outside=self.outside,
+            suite=self.suite,
             passed=[each.check for each in self.judgements if each.finding.verdict is Verdict.PASSED],
         )
         try:
             async with limit.waiting_for(f"the check {check}"):
                 return await judge(context, spec), None
         except GuestTrouble as trouble:
-            return blame(trouble, self.scenario.subject), f"the guest was lost in the check {check}"
+            lost = "guest" if self.scenario.has_guest else "host"
+            return blame(trouble, self.scenario.subject), f"the {lost} was lost in the check {check}"
         except PassthruError as error:
             return self._unjudged(error), None
         except Exception as error:

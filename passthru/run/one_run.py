@@ -10,6 +10,8 @@ from passthru.errors import GuestTrouble, UserMistake
 from passthru.run.assembly import assigned_devices
 from passthru.run.booted import booted, phase, prepare
 from passthru.run.handover import hand_over, keep
+from passthru.run.host_plan import HostSide
+from passthru.run.host_plan import used as used_of_host
 from passthru.run.judging import Judging
 from passthru.run.record import Record
 
@@ -40,22 +42,27 @@ class OneRun:
 
     def __init__(self, request: Request, directory: RunDirectory, tell: Tell, handles: Handles) -> None:
         self.request = request
-        self.plan: Plan | None = None
+        self.plan: Plan | HostSide | None = None
         self._scenario = request.scenario
         self._directory = directory
         self._tell = tell
         self._record = Record(request.scenario, directory, tell)
         self._handles = handles
 
-    def prepare(self, make_plan: Callable[[Request, Tell], Plan]) -> None:
+    def prepare(self, make_plan: Callable[[Request, Tell], Plan | HostSide]) -> None:
         """Find, fetch and build what the run needs; blocks. Raises UserMistake, KeyboardInterrupt."""
         self._record.begin()
         with self._record.timed_and_broken_off_by_errors():
             with phase("prepare", "finding QEMU, kernel and image", self._tell) as came:
                 plan = prepare(self.request, self._directory, make_plan, self._tell)
-                self._handles.qemu_arguments(plan, self._directory)  # a mistake in them is told before any boot
-                self._record.used |= used(plan)
-                came(f"{plan.qemu.title}, kernel {plan.kernel.release}, {used(plan)['accelerator']}")
+                if isinstance(plan, HostSide):
+                    self._handles.demand_none(plan.scenario)
+                    self._record.used |= used_of_host(plan)
+                    came(", ".join(used_of_host(plan).values()))
+                else:
+                    self._handles.qemu_arguments(plan, self._directory)  # a mistake in them is told before any boot
+                    self._record.used |= used(plan)
+                    came(f"{plan.qemu.title}, kernel {plan.kernel.release}, {used(plan)['accelerator']}")
             self.plan = plan
 
     async def perform(self, store: Store, after: After, load: float) -> None:
@@ -66,13 +73,12 @@ class OneRun:
         if self.plan is None:
             return
         self.interrupt()
-        seconds = None if self._handles.limitless else self._scenario.deadline
-        up = booted(self.plan, self._directory, store, self._tell, load=load, seconds=seconds, handles=self._handles)
         with self._record.timed_and_broken_off_by_errors():
             try:
-                async with up as (self.plan, stage, deadline):
-                    self._record.used |= used(self.plan)
-                    await self._use(self.plan, stage, deadline, after)
+                if isinstance(self.plan, HostSide):
+                    await self._judge_on_host(self.plan, load)
+                else:
+                    await self._boot(self.plan, store, after, load)
             except UserMistake as mistake:
                 self._record.mistake(mistake)
         self._record.interrupted = False
@@ -84,6 +90,21 @@ class OneRun:
     def finish(self) -> Outcome:
         """The outcome, told to the reports."""
         return self._record.finish()
+
+    async def _judge_on_host(self, plan: HostSide, load: float) -> None:
+        from passthru.run.host_side import judge_on_host  # what runs with a guest do without
+
+        await judge_on_host(
+            plan, self._directory, self._tell, self._record, load=load, limitless=self._handles.limitless
+        )
+
+    async def _boot(self, plan: Plan, store: Store, after: After, load: float) -> None:
+        seconds = None if self._handles.limitless else self._scenario.deadline
+        up = booted(plan, self._directory, store, self._tell, load=load, seconds=seconds, handles=self._handles)
+        async with up as (held, stage, deadline):
+            self.plan = held
+            self._record.used |= used(held)
+            await self._use(held, stage, deadline, after)
 
     async def _use(self, plan: Plan, stage: Stage, deadline: Deadline, after: After) -> None:
         if after is After.SHELL:
@@ -99,7 +120,7 @@ class OneRun:
         judging = Judging(
             scenario=self._scenario,
             guest=stage.guest,
-            devices=assigned_devices(plan, stage.up),
+            devices=assigned_devices(plan, stage.up, plan.tree),
             deadline=deadline,
             tell=self._tell,
             judgements=self._record.judgements,

@@ -4,16 +4,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
+from passthru.deadline import Deadline
 from passthru.errors import Unusable
 
 if TYPE_CHECKING:
     import socket
-
-    from passthru.deadline import Deadline
+    from collections.abc import AsyncIterator, Mapping
 
 _PIECE = 1 << 16
+
+
+@contextlib.asynccontextmanager
+async def drained(lines: Mapping[str, SocketLine]) -> AsyncIterator[None]:
+    """Meanwhile whatever comes out of ``lines`` is thrown away.
+
+    QEMU writes into them with the whole machine stopped until somebody takes it, so where bytes may come out, which no
+    check awaits, somebody has to.
+    """
+    tasks = [asyncio.create_task(_drain(line)) for line in lines.values()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _drain(line: SocketLine) -> None:
+    while await line.read(Deadline()):
+        pass
 
 
 class SocketLine:

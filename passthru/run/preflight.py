@@ -31,6 +31,6 @@ async def look(scenario: Scenario | None) -> Preflight:
     Raises Unusable.
     """
     wanted = assignments(scenario, {}) if scenario else []
-    memory = scenario.guest.memory * MEBIBYTE if scenario else 0
+    memory = scenario.guest.memory * MEBIBYTE if scenario and scenario.has_guest else 0
     async with open_local_host(deadline=Deadline.after(SECONDS)) as host:
         return await preflight(host, wanted, memory, "local")

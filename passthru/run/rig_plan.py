@@ -190,4 +190,6 @@ def _machine(
 def _programs(scenario: Scenario) -> dict[str, Path]:
     """The files that checks bring to the host, by their names there."""
     files = [Path(file) for check in scenario.check.values() for file in check.brings]
-    return {f"brought-{number}": file for number, file in enumerate(dict.fromkeys(files))}
+    # Python's files are known by their names' ends.
+    named = ((f"brought-{number}", file) for number, file in enumerate(dict.fromkeys(files)))
+    return {f"{name}.py" if file.suffix == ".py" else name: file for name, file in named}

@@ -15,7 +15,8 @@ from passthru.host import open_local_host
 from passthru.host.rig import open_rig
 from passthru.run.booted import phase, prepare
 from passthru.run.events import HandoverEnded, HandoverStarted, RunStarted
-from passthru.run.plan import make_plan
+from passthru.run.host_plan import HostSide
+from passthru.run.plan import plan_run
 
 if TYPE_CHECKING:
     from passthru.events import Tell
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from passthru.run.what import Request
 
 
-def rig_of(request: Request, directory: RunDirectory, store: Store, tell: Tell) -> Plan:
-    """The plan of a scenario that has a rig; blocks. Raises UserMistake for one without, what make_plan() raises."""
+def rig_of(request: Request, directory: RunDirectory, store: Store, tell: Tell) -> Plan | HostSide:
+    """The plan of a scenario that has a rig; blocks. Raises UserMistake for one without, what plan_run() raises."""
     if request.scenario.host.kind != "rig":
         raise UserMistake(f'{request.scenario.name} has no rig: its host.kind is "{request.scenario.host.kind}"')
     tell(RunStarted(request.scenario.name, "a shell in its rig", directory.path))
     with phase("prepare", "finding QEMU, kernels and images", tell) as came:
-        plan = prepare(request, directory, lambda request, tell: make_plan(request, store, tell), tell)
-        came(f"{plan.qemu.title} in the rig")
+        plan = prepare(request, directory, lambda request, tell: plan_run(request, store, tell), tell)
+        came("no guest" if isinstance(plan, HostSide) else f"{plan.qemu.title} in the rig")
     return plan
 
 
-async def rig_shell(plan: Plan, directory: RunDirectory, tell: Tell) -> None:
+async def rig_shell(plan: Plan | HostSide, directory: RunDirectory, tell: Tell) -> None:
     """Boot the rig of ``plan`` and join our terminal to its shell until its user leaves with Ctrl-].
 
     Raises Unusable, GuestTrouble when the rig dies, DeadlineExceeded.

@@ -17,8 +17,9 @@ from passthru.image.store import Store
 from passthru.run.directory import RunDirectory, create
 from passthru.run.events import OfRun
 from passthru.run.handles import Handles
+from passthru.run.host_plan import HostSide, demand_guest
 from passthru.run.one_run import After, OneRun
-from passthru.run.plan import Plan, make_plan
+from passthru.run.plan import Plan, plan_run
 from passthru.run.signals import run_async
 
 if TYPE_CHECKING:
@@ -127,14 +128,14 @@ class Planner:
         """``look`` is called before anything is fetched or built for a request."""
         self._store = store
         self._look = look
-        self._plans: list[tuple[Request, Plan | PassthruError]] = []
+        self._plans: list[tuple[Request, Plan | HostSide | PassthruError]] = []
 
     def knows(self, request: Request) -> bool:
         """Whether the plan of ``request`` is made already, or could not be."""
         return any(known == request for known, _ in self._plans)
 
-    def plan(self, request: Request, tell: Tell) -> Plan:
-        """The plan of ``request``; blocks. Raises what make_plan() and ``look`` raise, again for an equal request."""
+    def plan(self, request: Request, tell: Tell) -> Plan | HostSide:
+        """The plan of ``request``; blocks. Raises what plan_run() and ``look`` raise, again for an equal request."""
         for known, plan in self._plans:
             if known == request:
                 if isinstance(plan, PassthruError):
@@ -142,11 +143,19 @@ class Planner:
                 return plan
         try:
             self._look(request)
-            made: Plan | PassthruError = make_plan(request, self._store, tell)
+            made: Plan | HostSide | PassthruError = plan_run(request, self._store, tell)
         except PassthruError as error:
             made = error
         self._plans.append((request, made))
         return self.plan(request, tell)
+
+    def plan_with_guest(self, request: Request, tell: Tell) -> Plan:
+        """As plan(), where a guest is wanted. Raises UserMistake too for a scenario without one."""
+        demand_guest(request.scenario, "a fixture for machines takes scenarios that have one; `passthru run` judges it")
+        plan = self.plan(request, tell)
+        if isinstance(plan, HostSide):
+            raise TypeError(f"{request.scenario.name} has a guest, and a plan without one")
+        return plan
 
 
 def _look_at_devices(request: Request) -> None:

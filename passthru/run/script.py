@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING
 from passthru.qemu.script import qemu_sh
 from passthru.run.assembly import machine, served_devices
 from passthru.run.companions import by_hand
+from passthru.run.host_plan import HostSide
 
 if TYPE_CHECKING:
     from passthru.run.directory import RunDirectory
     from passthru.run.plan import Plan
 
 
-def write_script(plan: Plan, directory: RunDirectory) -> None:
+def write_script(plan: Plan | HostSide, directory: RunDirectory) -> None:
     """Write a script that starts the guest of ``plan`` with its device servers, or its rig, in whose shell the steps
-    that it shows prepare the devices and start the guest. Raises OSError.
+    that it shows prepare the devices and start the guest, if there is one. Nothing starts on this machine where a run
+    has neither. Raises OSError.
     """
     if plan.rig is None:
+        if isinstance(plan, HostSide):
+            return
         vm = machine(plan, lambda path: path, served_devices(plan))
         text = qemu_sh(plan.qemu, plan.accelerator, vm, by_hand(plan.scenario))
     else:

@@ -13,6 +13,7 @@ from passthru.guest.console import Pipes
 from passthru.guest.guest import Guest, Streams, guest_over
 from passthru.qemu import qmp
 from passthru.qemu.argv import AGENT, QMP, SERIAL, SHELL
+from passthru.run import guest_container
 from passthru.run.assembly import qemu_child
 from passthru.run.companions import device_servers, end_before, last_words, others
 from passthru.run.host_hand import HostPrograms
@@ -78,6 +79,10 @@ async def set_up(
         servers = await stack.enter_async_context(
             device_servers(plan.scenario, directory, host, deadline, traced=up.rig is None)
         )
+        bridge = None
+        if name := plan.bridged:
+            made, output = up.prepared[name], directory.output(name)
+            bridge = await guest_container.start(name, made, plan.scenario.guest, host, deadline, output)
         qemu = await host.start(qemu_child(plan, up, directory, arguments))
         if any(device.companion for device in plan.scenario.served.values()):
             stack.push_async_callback(end_before, qemu)
@@ -94,6 +99,8 @@ async def set_up(
             watch.rig(up.rig)
         for name, server in servers.items():
             watch.companion(server, directory.output(name))
+        if bridge is not None:
+            watch.companion(bridge, directory.output(bridge.name), ends_with_qemu=True)
         for name, gone in (await others(plan.scenario, host)).items():
             watch.other(name, gone)
         watch.qemu(qemu, directory.output(qemu.name))
@@ -140,11 +147,14 @@ class _Watch:
 
         rig.troubles.when_first(troubled)
 
-    def companion(self, child: Child, output: Path) -> None:
-        """A device server serves as long as the guest runs, so its exit is always trouble of the device."""
+    def companion(self, child: Child, output: Path, *, ends_with_qemu: bool = False) -> None:
+        """A device server serves as long as the guest runs, so its exit is always trouble of the device.
+
+        But one that ends with status 0 when QEMU does may be the first to be heard of.
+        """
 
         def exited(future: asyncio.Future[Exit]) -> None:
-            if not self._stopped and (how := _exit(future)):
+            if not self._stopped and (how := _exit(future)) and not (ends_with_qemu and how.code == 0):
                 words = last_words(output)
                 self._guest.trouble(GuestTrouble("device", f"the device server {child.name} {how}{words}"))
 

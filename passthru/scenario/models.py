@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, model_serializer, model_validator
 
 # Pydantic needs these at run time, to build the models.
 from passthru.check.options import CheckOptions, Pattern, Scalar, Table
@@ -34,6 +34,8 @@ Bus = Literal["vfio-user", "pci", "mdev", "platform", "amba", "fsl-mc"]
 class GuestSpec(Table):
     """``[guest]``: the VM that the devices are assigned to."""
 
+    kind: Literal["vm", "none"] = "vm"
+    """``none``: there is no guest; the devices are judged on their host, by the checks that need none."""
     kernel: Line = Field(default="debian:bookworm/cloud", min_length=1)
     """``debian:SUITE[/cloud]``, ``own`` (built here, with iommufd), a bzImage, or a kernel build tree."""
     qemu: Line = Field(default="auto", min_length=1)
@@ -58,6 +60,17 @@ class GuestSpec(Table):
     """Further arguments of QEMU, as they are: ["-device", "virtio-rng-pci"]."""
     quirks: tuple[Pattern, ...] = ()
     """Patterns of known kernel messages (splats): told, and not counted as failures."""
+
+
+class NoGuest(GuestSpec):
+    """``[guest]`` with ``kind = "none"``."""
+
+    kind: Literal["none"]
+    """``none``: there is no guest."""
+
+    @model_serializer(mode="plain")
+    def _nothing_else(self) -> dict[str, str]:
+        return {"kind": self.kind}
 
 
 class CompanionSpec(Table):
@@ -139,7 +152,8 @@ class Scenario(Table):
     """Seconds for the whole run (stretched where the guest is emulated)."""
     host: SerializeAsAny[HostSpec] = LocalHost()
     """The Linux that owns the devices: this machine, or a rig."""
-    guest: GuestSpec = GuestSpec()
+    guest: SerializeAsAny[GuestSpec] = GuestSpec()
+    """The VM that the devices are assigned to, if there is to be one."""
     device: dict[Name, SerializeAsAny[DeviceSpec]] = {}
     """Devices by their ids."""
     check: dict[Name, SerializeAsAny[CheckOptions]] = {}
@@ -156,6 +170,11 @@ class Scenario(Table):
         from passthru.scenario.passed_through import PassedThrough  # whose tables are made of the one above
 
         return {name: device for name, device in self.device.items() if isinstance(device, PassedThrough)}
+
+    @property
+    def has_guest(self) -> bool:
+        """Whether a guest is booted; if not, the devices are judged on their host."""
+        return self.guest.kind != "none"
 
     @property
     def guest_qemu(self) -> str:

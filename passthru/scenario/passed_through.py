@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from passthru.scenario.models import DeviceSpec
 from passthru.scenario.values import (  # noqa: TC001  (pydantic needs them)
     ContainerName,
+    FileOrName,
     OnChipName,
     PciFunction,
     SysfsName,
@@ -26,7 +27,22 @@ class PassedThrough(DeviceSpec):
     bus: Literal["pci", "mdev", "platform", "amba", "fsl-mc"]
     container: Literal["type1", "type1v2", "noiommu", "iommufd"] = "type1"
     """How VFIO maps the guest's memory: ``iommufd`` needs a host kernel that has it. No guest gets a device by
-    ``type1v2`` and ``noiommu``, which are for ``passthru conform``."""
+    ``type1v2`` and ``noiommu``, which are for ``passthru conform`` and scenarios without a guest."""
+
+
+class OnGuestsPlatform(PassedThrough):
+    """What a device has that is on the guest's platform bus, or may be: its node in the guest's device tree."""
+
+    bus: Literal["mdev", "platform"]
+    node: FileOrName | None = None
+    """What the guest's device tree says of it: a fragment with NAME@$offset below &{/platform-bus@c000000}, as a file
+    ("./mine.dtsi") or by name; by default that for the rig's hardware that it is."""
+    regions: Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 25)], ...], Field(min_length=1, max_length=16)] = (
+        4096,
+    )
+    """The sizes of its regions in bytes, as VFIO has them."""
+    interrupts: int = Field(default=1, ge=0, le=64)
+    """How many interrupts it has."""
 
 
 class PciDevice(PassedThrough):
@@ -55,7 +71,7 @@ class PciDevice(PassedThrough):
         return self
 
 
-class MdevDevice(PassedThrough):
+class MdevDevice(OnGuestsPlatform):
     """``[device.ID]`` with ``bus = "mdev"``: a mediated device, created for the run, or one that is there."""
 
     bus: Literal["mdev"]
@@ -89,7 +105,7 @@ class OnChipDevice(PassedThrough):
     conform``."""
 
 
-class PlatformDevice(OnChipDevice):
+class PlatformDevice(OnChipDevice, OnGuestsPlatform):
     """``[device.ID]`` with ``bus = "platform"``: a platform device of the host's."""
 
     bus: Literal["platform"]

@@ -53,6 +53,10 @@ def _table(table: Any, path: KeyPath, key: str, merged: Merged) -> Any:
         if isinstance(files := table.get("files"), tuple):
             directory = merged.directory((*path, "files"))
             made["files"] = tuple(str(directory / each) if isinstance(each, str) and each else each for each in files)
+    if path[0] == "check" and table.get("use") == "conform" and isinstance(stub := table.get("stub"), str) and stub:
+        made["stub"] = str(merged.directory((*path, "stub")) / stub)
+    if path[0] == "device" and "node" in table:
+        made["node"] = _below(merged.directory((*path, "node")), table["node"])
     if path[0] == "device" and isinstance(companion := table.get("companion"), dict):
         made["companion"] = _companion(companion, (*path, "companion"), merged)
     return made

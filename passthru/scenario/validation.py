@@ -15,7 +15,8 @@ from passthru.errors import ScenarioError
 from passthru.own_code import OwnCodeError
 from passthru.scenario import device_models
 from passthru.scenario.device_models import BUSES, like
-from passthru.scenario.fitting import guest_machine, of_host, virtual_functions
+from passthru.scenario.fitting import of_host, virtual_functions
+from passthru.scenario.guestless import around_guest, guest_table
 from passthru.scenario.hosts import HostSpec, LocalHost, RigHost
 from passthru.scenario.models import CompanionDevice, DeviceSpec, Scenario
 from passthru.scenario.places import absolute
@@ -40,7 +41,7 @@ def validated(merged: Merged) -> Scenario:
     devices = _tables(_filled_in(_placed(tree.get("device", {}))), "device", _device_type, problems)
     checks = _tables(tree.get("check", {}), "check", _check_type, problems)
     head = {"name": _name_from(merged), **tree, "device": devices, "check": checks}
-    if (guest := guest_machine(host, tree.get("guest"))) is not None:
+    if (guest := guest_table(host, tree.get("guest"), problems)) is not None:
         head["guest"] = guest
     if host is not None:
         head["host"] = host
@@ -49,6 +50,7 @@ def validated(merged: Merged) -> Scenario:
     scenario = _model(Scenario, head, (), problems)
     problems += _across(tree, devices, checks)
     problems += of_host(host, tree.get("guest"), devices)
+    problems += around_guest(tree, host, devices, checks)
     if "device" not in tree and "check" not in tree:
         problems.append(Problem((), "has neither a [device.ID] nor a [check.ID] table, so there is nothing to run"))
     if problems or scenario is None:

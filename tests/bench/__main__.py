@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import cold_run, conform, dma, rig, round_trips, several, start_up
+from tests.bench import arm, cold_run, conform, dma, rig, round_trips, several, start_up
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ PROMISES = (
     Promise("flakes_in_30_repeats", 0, "of 30 repeats of mtty, two at a time, those that did not pass"),
     Promise("memory_mb_with_8_guests", 80, "the harness's own memory with 8 guests, MB"),
     Promise("mdev_run_to_floor", 8, "mtty-mdev in a rig, from command to verdict, against a bare boot"),
+    Promise("arm_host_to_floor", 4, "a device of an arm64 rig, bound, judged on its host, given back"),
+    Promise("arm_guest_to_floor", 8, "platform-uart, with a guest in an arm64 rig, against a bare boot"),
     Promise("bind_and_unbind_seconds", 0.2, "bind and unbind of edu in a rig, seconds"),
     Promise("create_and_remove_seconds", 0.2, "create and remove of an mdev in a rig, seconds"),
     Promise("conform_seconds", 2, "the conformance suite on the Python mtty at a socket, seconds"),
@@ -51,7 +53,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where the figures go (bench.json)")
     file: Path = parser.parse_args().json
     figures = start_up.measure() | _named("round_trip", round_trips.measure()) | cold_run.measure()
-    figures |= _named("dma_16_mib", dma.measure()) | conform.measure() | rig.measure() | several.measure()
+    figures |= (
+        _named("dma_16_mib", dma.measure()) | conform.measure() | rig.measure() | arm.measure() | several.measure()
+    )
     file.write_text(json.dumps(figures, indent=2) + "\n")
     for promise in PROMISES:
         value = figures[promise.figure]

@@ -64,11 +64,13 @@ def measure(rounds: int = 7) -> dict[str, float]:
     }
 
 
-def bare_boot(emulator: Qemu, kernel: Kernel, initrd: Path, cmdline: str, accelerator: Accelerator = TCG) -> float:
+def bare_boot(
+    emulator: Qemu, kernel: Kernel, initrd: Path, cmdline: str, accelerator: Accelerator = TCG, machine: str = "pc"
+) -> float:
     """Seconds from starting QEMU to the first line of /init, with nothing but the kernel and a serial line."""
     argv = [
         *emulator.command,
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "pc", "-m", "256M"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", machine, "-m", "256M"),
         *accelerator.args,
         *("-kernel", str(kernel.image), "-initrd", str(initrd), "-append", cmdline),
         *("-serial", "stdio"),

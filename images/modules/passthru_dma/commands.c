@@ -3,10 +3,10 @@
  * Commands, one a line, written to /dev/passthru-dma-ADDRESS; the answers are read from the same open file, one line
  * for each: the command's word and KEY=VALUE pairs, or "error" and a sentence.
  *
- * info                              what the device and this driver are; intx, msi and msix are the vectors it offers
+ * info                              what the device and this driver are; intx, msi, msix and line are the vectors it offers
  * liveness VALUE                    the register that inverts
  * factorial N
- * interrupts none|intx|msi|msix|best [MOST]
+ * interrupts none|intx|msi|msix|line|best [MOST]
  * raise VECTOR TIMES                interrupt that often, each time waiting for it; counts by vector
  * copy to-device|from-device SIZE PAGE-OFFSET PATTERN [VECTOR [DEVICE-OFFSET]]
  *                                   a transfer with RAM that begins PAGE-OFFSET into a page; PATTERN is zeros, ones,
@@ -15,6 +15,7 @@
  *                                   source and beside it that changed; -at, -wanted and -got tell of the first, from
  *                                   where the transfer begins. interrupts and others count those on VECTOR and on all
  *                                   the others. edu compares what a second transfer brought back (via=dma).
+ *                                   The copy-engine's buffer is RAM of ours that begins DEVICE-OFFSET into a page.
  * fault to-device|from-device SIZE BASE [VECTOR]
  *                                   a transfer at BASE plus an address of our RAM; ram and buffer count changed bytes
  * master on|off                     bus mastering
@@ -53,13 +54,15 @@ static bool vector(struct engine *engine, const char *word, unsigned int *found)
 
 static bool run_info(struct engine *engine, char **words, struct answer *answer)
 {
+	struct pci_dev *pdev = engine->pdev;
+
 	tell(answer, "info interface=%d device=%04x:%04x kind=%s id=0x%x buffer=%u page=%lu interrupts=%s vectors=%u",
-	     INTERFACE_VERSION, engine->pdev->vendor, engine->pdev->device, engine->edu ? "edu" : "dma-engine",
+	     INTERFACE_VERSION, pdev ? pdev->vendor : 0, pdev ? pdev->device : 0, engine->what,
 	     ioread32(engine->bar + REG_IDENTIFICATION), engine->buffer_size, PAGE_SIZE, interrupts_name(engine),
 	     engine->vectors);
-	tell(answer, " intx=%d msi=%d msix=%d master=%d dma-bits=%d\n", engine->pdev->pin != 0,
-	     max(pci_msi_vec_count(engine->pdev), 0), max(pci_msix_vec_count(engine->pdev), 0),
-	     engine->pdev->is_busmaster, fls64(*engine->pdev->dev.dma_mask));
+	tell(answer, " intx=%d msi=%d msix=%d line=%d master=%d dma-bits=%d\n", pdev && pdev->pin != 0,
+	     pdev ? max(pci_msi_vec_count(pdev), 0) : 0, pdev ? max(pci_msix_vec_count(pdev), 0) : 0, engine->copies,
+	     !pdev || pdev->is_busmaster, fls64(*engine->dev->dma_mask));
 	return true;
 }
 
@@ -67,7 +70,7 @@ static bool run_liveness(struct engine *engine, char **words, struct answer *ans
 {
 	u64 value;
 
-	if (!number(words[1], U32_MAX, &value))
+	if (engine->copies || !number(words[1], U32_MAX, &value))
 		return false;
 	test_liveness(engine, value, answer);
 	return true;
@@ -77,7 +80,7 @@ static bool run_factorial(struct engine *engine, char **words, struct answer *an
 {
 	u64 value;
 
-	if (!number(words[1], 1000, &value))
+	if (engine->copies || !number(words[1], 1000, &value))
 		return false;
 	test_factorial(engine, value, answer);
 	return true;
@@ -85,7 +88,7 @@ static bool run_factorial(struct engine *engine, char **words, struct answer *an
 
 static bool run_interrupts(struct engine *engine, char **words, struct answer *answer)
 {
-	static const char *const kinds[] = { "none", "intx", "msi", "msix", "best" };
+	static const char *const kinds[] = { "none", "intx", "msi", "msix", "line", "best" };
 	int kind = words[1] ? match_string(kinds, ARRAY_SIZE(kinds), words[1]) : -1;
 	u64 most = MOST_VECTORS;
 	int failed;
@@ -153,6 +156,8 @@ static bool run_master(struct engine *engine, char **words, struct answer *answe
 {
 	u16 command;
 
+	if (!engine->pdev)
+		return false;
 	if (words[1] && !strcmp(words[1], "on"))
 		pci_set_master(engine->pdev);
 	else if (words[1] && !strcmp(words[1], "off"))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Interrupts of all three kinds, counted by vector. */
+/* Interrupts of all kinds, counted by vector. */
 #include <linux/delay.h>
 #include <linux/interrupt.h>
 
@@ -36,12 +36,30 @@ void interrupts_free(struct engine *engine)
 {
 	unsigned int number;
 
-	for (number = 0; number < engine->vectors; number++)
+	if (engine->kind == KIND_LINE)
+		free_irq(engine->line, &engine->vector[0]);
+	for (number = 0; engine->pdev && number < engine->vectors; number++)
 		free_irq(pci_irq_vector(engine->pdev, number), &engine->vector[number]);
-	if (engine->kind != KIND_NONE)
+	if (engine->pdev && engine->kind != KIND_NONE)
 		pci_free_irq_vectors(engine->pdev);
 	engine->vectors = 0;
 	engine->kind = KIND_NONE;
+}
+
+static int line_set(struct engine *engine)
+{
+	struct vector *vector = &engine->vector[0];
+	int failed;
+
+	vector->engine = engine;
+	vector->number = 0;
+	atomic_set(&vector->count, 0);
+	failed = copy_line_request(engine);
+	if (failed)
+		return failed;
+	engine->kind = KIND_LINE;
+	engine->vectors = 1;
+	return 0;
 }
 
 /* Use this kind of interrupt, with as many vectors as there are, up to "most"; returns 0 or an errno. */
@@ -54,6 +72,10 @@ int interrupts_set(struct engine *engine, enum interrupt_kind kind, unsigned int
 	interrupts_free(engine);
 	if (kind == KIND_NONE)
 		return 0;
+	if ((kind == KIND_LINE) != engine->copies)
+		return -EOPNOTSUPP;
+	if (kind == KIND_LINE)
+		return line_set(engine);
 	/* What was raised while nobody listened is not counted. */
 	iowrite32(~0u, engine->bar + REG_INTERRUPT_ACKNOWLEDGE);
 	got = pci_alloc_irq_vectors(engine->pdev, 1, clamp(most, 1u, (unsigned int)MOST_VECTORS), flags[kind]);
@@ -79,6 +101,8 @@ int interrupts_set(struct engine *engine, enum interrupt_kind kind, unsigned int
 
 int interrupts_set_best(struct engine *engine)
 {
+	if (engine->copies)
+		return interrupts_set(engine, KIND_LINE, 1);
 	if (!interrupts_set(engine, KIND_MSIX, MOST_VECTORS) || !interrupts_set(engine, KIND_MSI, MOST_VECTORS))
 		return 0;
 	return interrupts_set(engine, KIND_INTX, 1);
@@ -86,7 +110,7 @@ int interrupts_set_best(struct engine *engine)
 
 const char *interrupts_name(const struct engine *engine)
 {
-	static const char *const names[] = { "none", "intx", "msi", "msix" };
+	static const char *const names[] = { "none", "intx", "msi", "msix", "line" };
 
 	return names[engine->kind];
 }
@@ -117,7 +141,9 @@ bool interrupt_awaited(struct engine *engine, unsigned int vector, int before)
 /* Interrupt on a vector by the cause that the device has for it. */
 void raise_vector(struct engine *engine, unsigned int vector)
 {
-	if (engine->edu)
+	if (engine->copies)
+		copy_raise(engine);
+	else if (engine->edu)
 		iowrite32(CAUSE_OF_A_FENCE << 1, engine->bar + REG_INTERRUPT_RAISE);
 	else
 		iowrite32(vector, engine->bar + REG_RAISE_VECTOR);
@@ -136,7 +162,10 @@ void interrupts_settle(struct engine *engine, struct counts *fences)
 	for (number = 0; engine->vectors && !engine->impatient && number < 2; number++) {
 		int before = atomic_read(&engine->vector[0].count);
 
-		iowrite32(CAUSE_OF_A_FENCE, engine->bar + REG_INTERRUPT_RAISE);
+		if (engine->copies)
+			copy_raise(engine);
+		else
+			iowrite32(CAUSE_OF_A_FENCE, engine->bar + REG_INTERRUPT_RAISE);
 		if (interrupt_awaited(engine, 0, before))
 			fences->vector[0]++;
 	}

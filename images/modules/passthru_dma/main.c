@@ -3,6 +3,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/fs.h>
 #include <linux/module.h>
+#include <linux/platform_device.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -139,6 +140,63 @@ static const struct file_operations device_operations = {
 	.write = device_write,
 };
 
+/* A device that nobody can open yet; its first user is its driver. */
+struct engine *engine_make(struct device *dev, const char *what)
+{
+	struct engine *engine = kzalloc(sizeof(*engine), GFP_KERNEL);
+
+	if (!engine)
+		return NULL;
+	kref_init(&engine->users);
+	mutex_init(&engine->lock);
+	init_waitqueue_head(&engine->interrupted);
+	engine->dev = dev;
+	engine->what = what;
+	snprintf(engine->name, sizeof(engine->name), "passthru-dma-%s", dev_name(dev));
+	engine->misc.minor = MISC_DYNAMIC_MINOR;
+	engine->misc.name = engine->name;
+	engine->misc.fops = &device_operations;
+	engine->misc.parent = dev;
+	return engine;
+}
+
+/* Let it interrupt and be opened; returns 0 or an errno, and then neither is so. */
+int engine_offer(struct engine *engine)
+{
+	int failed = interrupts_set_best(engine);
+
+	if (failed)
+		return failed;
+	failed = misc_register(&engine->misc);
+	if (failed) {
+		interrupts_free(engine);
+		return failed;
+	}
+	dev_info(engine->dev, "%s, %s with %u vectors\n", engine->what, interrupts_name(engine), engine->vectors);
+	return 0;
+}
+
+static void engine_end(struct engine *engine)
+{
+	misc_deregister(&engine->misc);
+	mutex_lock(&engine->lock);
+	engine->gone = true;
+	interrupts_free(engine);
+}
+
+/* The end of what engine_offer() began, and of its driver's use. */
+void engine_withdraw(struct engine *engine)
+{
+	engine_end(engine);
+	mutex_unlock(&engine->lock);
+	engine_put(engine);
+}
+
+void engine_put(struct engine *engine)
+{
+	kref_put(&engine->users, engine_release);
+}
+
 static int device_map(struct engine *engine)
 {
 	struct pci_dev *pdev = engine->pdev;
@@ -171,21 +229,13 @@ static void device_unmap(struct engine *engine)
 
 static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
-	struct engine *engine = kzalloc(sizeof(*engine), GFP_KERNEL);
+	struct engine *engine = engine_make(&pdev->dev, id->driver_data ? "edu" : "dma-engine");
 	int failed;
 
 	if (!engine)
 		return -ENOMEM;
-	kref_init(&engine->users);
-	mutex_init(&engine->lock);
-	init_waitqueue_head(&engine->interrupted);
 	engine->pdev = pdev;
 	engine->edu = id->driver_data;
-	snprintf(engine->name, sizeof(engine->name), "passthru-dma-%s", pci_name(pdev));
-	engine->misc.minor = MISC_DYNAMIC_MINOR;
-	engine->misc.name = engine->name;
-	engine->misc.fops = &device_operations;
-	engine->misc.parent = &pdev->dev;
 	pci_set_drvdata(pdev, engine);
 
 	failed = pci_enable_device(pdev);
@@ -198,25 +248,16 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (failed)
 		goto disable;
 	pci_set_master(pdev);
-	failed = interrupts_set_best(engine);
-	if (failed)
-		goto unmap;
-	failed = misc_register(&engine->misc);
-	if (failed)
-		goto interrupts;
-	dev_info(&pdev->dev, "%s, %s with %u vectors\n", engine->edu ? "edu" : "dma-engine", interrupts_name(engine),
-		 engine->vectors);
-	return 0;
+	failed = engine_offer(engine);
+	if (!failed)
+		return 0;
 
-interrupts:
-	interrupts_free(engine);
-unmap:
 	pci_clear_master(pdev);
 	device_unmap(engine);
 disable:
 	pci_disable_device(pdev);
 free:
-	kref_put(&engine->users, engine_release);
+	engine_put(engine);
 	return failed;
 }
 
@@ -224,15 +265,12 @@ static void remove(struct pci_dev *pdev)
 {
 	struct engine *engine = pci_get_drvdata(pdev);
 
-	misc_deregister(&engine->misc);
-	mutex_lock(&engine->lock);
-	engine->gone = true;
-	interrupts_free(engine);
+	engine_end(engine);
 	pci_clear_master(pdev);
 	device_unmap(engine);
 	pci_disable_device(pdev);
 	mutex_unlock(&engine->lock);
-	kref_put(&engine->users, engine_release);
+	engine_put(engine);
 }
 
 static const struct pci_device_id devices[] = {
@@ -248,7 +286,27 @@ static struct pci_driver engine_driver = {
 	.probe = probe,
 	.remove = remove,
 };
-module_pci_driver(engine_driver);
 
-MODULE_DESCRIPTION("Tests DMA and interrupts of passthru's dma-engine and of QEMU's edu");
+static int __init start(void)
+{
+	int failed = pci_register_driver(&engine_driver);
+
+	if (failed)
+		return failed;
+	failed = platform_driver_register(&copy_driver);
+	if (failed)
+		pci_unregister_driver(&engine_driver);
+	return failed;
+}
+
+static void __exit end(void)
+{
+	platform_driver_unregister(&copy_driver);
+	pci_unregister_driver(&engine_driver);
+}
+
+module_init(start);
+module_exit(end);
+
+MODULE_DESCRIPTION("Tests DMA and interrupts of passthru's dma-engine and copy-engine, and of QEMU's edu");
 MODULE_LICENSE("GPL");

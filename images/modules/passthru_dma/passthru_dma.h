@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Driver of passthru's dma-engine (passthru/emulation/models/dma_engine) and, as far as it can, of QEMU's edu
+ * Driver of passthru's dma-engine and copy-engine (passthru/emulation/models) and, as far as it can, of QEMU's edu
  * (docs/specs/edu.rst), for tests from a shell. It takes commands and gives back what it saw; it does not judge.
  */
 #ifndef PASSTHRU_DMA_H
@@ -17,11 +17,11 @@
 #include <linux/wait.h>
 
 #define DRIVER_NAME "passthru_dma"
-#define INTERFACE_VERSION 1
+#define INTERFACE_VERSION 2
 
 #define MOST_VECTORS 16
 
-/* Registers of both devices. */
+/* Registers of both devices on PCI; those of the copy-engine are in copy.c. */
 #define REG_IDENTIFICATION 0x00
 #define REG_LIVENESS 0x04
 #define REG_FACTORIAL 0x08
@@ -55,7 +55,7 @@
 #define EDU_BUFFER_OFFSET 0x40000
 #define EDU_BUFFER_SIZE 4096
 
-enum interrupt_kind { KIND_NONE, KIND_INTX, KIND_MSI, KIND_MSIX };
+enum interrupt_kind { KIND_NONE, KIND_INTX, KIND_MSI, KIND_MSIX, KIND_LINE };
 
 struct engine;
 
@@ -73,9 +73,13 @@ struct engine {
 	char name[40];
 	bool gone;
 
-	struct pci_dev *pdev;
+	struct device *dev;
+	const char *what;
+	struct pci_dev *pdev;	/* none for the copy-engine */
+	int line;		/* the copy-engine's interrupt */
 	void __iomem *bar;
 	bool edu;
+	bool copies;		/* the copy-engine: its buffer is RAM */
 	u32 buffer_offset;
 	u32 buffer_size;
 
@@ -97,6 +101,12 @@ struct answer {
 
 __printf(2, 3) void tell(struct answer *answer, const char *format, ...);
 
+/* main.c */
+struct engine *engine_make(struct device *dev, const char *what);
+int engine_offer(struct engine *engine);
+void engine_withdraw(struct engine *engine);
+void engine_put(struct engine *engine);
+
 /* interrupts.c */
 struct counts {
 	int vector[MOST_VECTORS];
@@ -116,6 +126,7 @@ void raise_vector(struct engine *engine, unsigned int vector);
 struct transfer {
 	bool to_device;
 	dma_addr_t bus;
+	dma_addr_t other;	/* the RAM that is the copy-engine's buffer */
 	u32 device_offset;
 	u64 count;
 	unsigned int vector;
@@ -146,6 +157,15 @@ void test_raise(struct engine *engine, unsigned int vector, unsigned int times, 
 void test_liveness(struct engine *engine, u32 value, struct answer *answer);
 void test_factorial(struct engine *engine, u32 value, struct answer *answer);
 void test_reset(struct engine *engine, struct answer *answer);
+
+/* copy.c */
+extern struct platform_driver copy_driver;
+
+int copy_line_request(struct engine *engine);
+void copy_raise(struct engine *engine);
+void copy_start(struct engine *engine, const struct transfer *transfer);
+void copy_end(struct engine *engine, struct outcome *outcome);
+void copy_reset(struct engine *engine, struct answer *answer);
 
 /* pattern.c */
 struct differences {

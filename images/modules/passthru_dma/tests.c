@@ -25,6 +25,7 @@ struct window {
 	size_t whole;
 	size_t start;
 	size_t size;
+	struct area area;	/* of the copy-engine: the buffer itself */
 };
 
 static bool area_make(struct engine *engine, struct area *area, u32 page_offset, size_t size)
@@ -32,14 +33,14 @@ static bool area_make(struct engine *engine, struct area *area, u32 page_offset,
 	area->start = GUARD + page_offset;
 	area->size = size;
 	area->whole = PAGE_ALIGN(area->start + size) + GUARD;
-	area->memory = dma_alloc_coherent(&engine->pdev->dev, area->whole, &area->bus, GFP_KERNEL | __GFP_NOWARN);
+	area->memory = dma_alloc_coherent(engine->dev, area->whole, &area->bus, GFP_KERNEL | __GFP_NOWARN);
 	return area->memory;
 }
 
 static void area_free(struct engine *engine, struct area *area)
 {
 	if (area->memory)
-		dma_free_coherent(&engine->pdev->dev, area->whole, area->memory, area->bus);
+		dma_free_coherent(engine->dev, area->whole, area->memory, area->bus);
 }
 
 /* What is outside of start and size must be the canary, what is inside the pattern. */
@@ -55,12 +56,29 @@ static bool window_make(struct engine *engine, struct window *window, u32 device
 {
 	u32 end = min_t(u64, (u64)device_offset + size + GUARD, engine->buffer_size);
 
+	if (engine->copies) {
+		bool made = area_make(engine, &window->area, device_offset % PAGE_SIZE, size);
+
+		window->memory = window->area.memory;
+		window->start = window->area.start;
+		window->size = size;
+		window->whole = window->area.whole;
+		return made;
+	}
 	window->first = device_offset > GUARD ? device_offset - GUARD : 0;
 	window->start = device_offset - window->first;
 	window->size = size;
 	window->whole = end - window->first;
 	window->memory = kvmalloc(window->whole, GFP_KERNEL);
 	return window->memory;
+}
+
+static void window_free(struct engine *engine, struct window *window)
+{
+	if (engine->copies)
+		area_free(engine, &window->area);
+	else
+		kvfree(window->memory);
 }
 
 static void __iomem *window_place(struct engine *engine, const struct window *window)
@@ -71,19 +89,22 @@ static void __iomem *window_place(struct engine *engine, const struct window *wi
 static void window_write_canary(struct engine *engine, struct window *window)
 {
 	pattern_fill(window->memory, window->whole, pattern_canary(1));
-	memcpy_toio(window_place(engine, window), window->memory, window->whole);
+	if (!engine->copies)
+		memcpy_toio(window_place(engine, window), window->memory, window->whole);
 }
 
 static void window_write(struct engine *engine, struct window *window, unsigned int pattern)
 {
 	window_write_canary(engine, window);
 	pattern_fill(window->memory + window->start, window->size, pattern);
-	memcpy_toio(window_place(engine, window) + window->start, window->memory + window->start, window->size);
+	if (!engine->copies)
+		memcpy_toio(window_place(engine, window) + window->start, window->memory + window->start, window->size);
 }
 
 static void window_read(struct engine *engine, struct window *window)
 {
-	memcpy_fromio(window->memory, window_place(engine, window), window->whole);
+	if (!engine->copies)
+		memcpy_fromio(window->memory, window_place(engine, window), window->whole);
 }
 
 static void tell_outcome(struct answer *answer, const struct outcome *outcome)
@@ -135,7 +156,7 @@ static void copy_by_engine(struct engine *engine, const struct copy_test *test, 
 	struct differences ram_inside = {}, ram_outside = {}, device_inside = {}, device_outside = {};
 	struct transfer transfer = test->transfer;
 	struct outcome outcome;
-	struct window window;
+	struct window window = {};
 
 	if (!window_make(engine, &window, transfer.device_offset, area->size)) {
 		tell(answer, " error=memory");
@@ -149,14 +170,15 @@ static void copy_by_engine(struct engine *engine, const struct copy_test *test, 
 	if (to_device)
 		pattern_fill(area->memory + area->start, area->size, test->pattern);
 	transfer.bus = area->bus + area->start;
+	transfer.other = window.area.bus + window.start;
 	transfer_run(engine, &transfer, &outcome);
 	window_read(engine, &window);
 	compare(area->memory, area->whole, area->start, area->size, test->pattern, pattern_canary(0), &ram_inside,
 		&ram_outside);
 	compare(window.memory, window.whole, window.start, window.size, test->pattern, pattern_canary(1),
 		&device_inside, &device_outside);
-	kvfree(window.memory);
-	tell(answer, " via=registers");
+	window_free(engine, &window);
+	tell(answer, " via=%s", engine->copies ? "ram" : "registers");
 	tell_outcome(answer, &outcome);
 	if (to_device) {
 		tell_differences(answer, "wrong", &device_inside, 0);
@@ -201,7 +223,7 @@ void test_fault(struct engine *engine, const struct transfer *wanted, u64 base, 
 	struct differences ram = {}, device = {};
 	struct transfer transfer = *wanted;
 	struct outcome outcome;
-	struct window window;
+	struct window window = {};
 	struct area area;
 
 	tell(answer, "fault direction=%s size=%llu base=0x%llx vector=%u",
@@ -218,6 +240,7 @@ void test_fault(struct engine *engine, const struct transfer *wanted, u64 base, 
 		pattern_fill(area.memory, area.whole, pattern_canary(0));
 		window_write_canary(engine, &window);
 		transfer.bus = base + area.bus + area.start;
+		transfer.other = window.area.bus + window.start;
 		transfer_run(engine, &transfer, &outcome);
 		window_read(engine, &window);
 		pattern_compare(area.memory, area.whole, pattern_canary(0), 0, &ram);
@@ -226,7 +249,7 @@ void test_fault(struct engine *engine, const struct transfer *wanted, u64 base, 
 		tell_outcome(answer, &outcome);
 		tell_differences(answer, "ram", &ram, area.start);
 		tell_differences(answer, "buffer", &device, window.start);
-		kvfree(window.memory);
+		window_free(engine, &window);
 	} else {
 		tell(answer, " error=memory");
 	}
@@ -294,6 +317,10 @@ void test_reset(struct engine *engine, struct answer *answer)
 	u32 resets;
 	int failed;
 
+	if (engine->copies) {
+		copy_reset(engine, answer);
+		return;
+	}
 	if (engine->edu) {
 		tell(answer, "reset error=unsupported\n");
 		return;

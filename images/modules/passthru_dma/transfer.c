@@ -22,14 +22,22 @@ void transfer_run(struct engine *engine, const struct transfer *transfer, struct
 		command |= DMA_TO_RAM;
 	if (engine->vectors)
 		command |= DMA_INTERRUPT | (engine->edu ? 0 : transfer->vector << DMA_VECTOR_SHIFT);
-	writeq(transfer->to_device ? transfer->bus : device, engine->bar + REG_DMA_SOURCE);
-	writeq(transfer->to_device ? device : transfer->bus, engine->bar + REG_DMA_DESTINATION);
-	writeq(transfer->count, engine->bar + REG_DMA_COUNT);
-	dma_wmb();
-	writeq(command, engine->bar + REG_DMA_COMMAND);
+	if (engine->copies) {
+		copy_start(engine, transfer);
+	} else {
+		writeq(transfer->to_device ? transfer->bus : device, engine->bar + REG_DMA_SOURCE);
+		writeq(transfer->to_device ? device : transfer->bus, engine->bar + REG_DMA_DESTINATION);
+		writeq(transfer->count, engine->bar + REG_DMA_COUNT);
+		dma_wmb();
+		writeq(command, engine->bar + REG_DMA_COMMAND);
+	}
 
 	if (engine->vectors)
 		interrupt_awaited(engine, transfer->vector, before.vector[transfer->vector]);
+	if (engine->copies) {
+		copy_end(engine, outcome);
+		goto interrupts;
+	}
 	outcome->ended = !readl_poll_timeout(engine->bar + REG_DMA_COMMAND, now, !(now & DMA_START), 100, LONGEST_US);
 	dma_rmb();
 	if (engine->edu) {	/* it tells nothing */
@@ -40,6 +48,7 @@ void transfer_run(struct engine *engine, const struct transfer *transfer, struct
 		outcome->fault = readq(engine->bar + REG_DMA_FAULT);
 		outcome->transferred = readq(engine->bar + REG_DMA_TRANSFERRED);
 	}
+interrupts:
 	outcome->causes = atomic_read(&engine->causes);
 	outcome->interrupts = engine->vectors ? 0 : -1;
 	interrupts_settle(engine, &fences);

@@ -7,9 +7,7 @@ SIGTERM, SIGINT and SIGHUP end it with 0, and so does the end of QEMU.
 
 from __future__ import annotations
 
-import faulthandler
-import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from passthru.emulation.ending import ended_by_signals
@@ -23,11 +21,10 @@ from passthru.emulation.fsl_mc_bridge.places import (
     STATUS_REGISTER,
 )
 from passthru.emulation.fsl_mc_bridge.settings import parse_settings
-from passthru.emulation.shared_ram.given import connected, tell_ready, text_of
+from passthru.emulation.shared_ram.given import connected, run_given, tell_ready
 from passthru.emulation.shared_ram.qtest import Qtest
 from passthru.emulation.shared_ram.ram import GuestRam
 from passthru.emulation.shared_ram.rounds import Rounds
-from passthru.errors import PassthruError, UserMistake
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,19 +40,7 @@ READY = "the container is held"
 
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    with suppress(OSError, RuntimeError, ValueError):  # without a stderr there is nobody to tell
-        faulthandler.enable(all_threads=False)
-    try:
-        if len(arguments) != 1:
-            raise UserMistake(f"one description is needed; {USAGE}")
-        if arguments[0] in ("-h", "--help"):
-            print(USAGE)
-            return 0
-        serve(parse_settings(text_of(arguments[0], "the description", USAGE)))
-    except PassthruError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_given(arguments, "the description", USAGE, lambda text: serve(parse_settings(text)))
 
 
 def serve(settings: Settings) -> None:

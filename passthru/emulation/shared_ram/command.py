@@ -7,9 +7,7 @@ SIGTERM, SIGINT and SIGHUP end it with 0, and so does the end of QEMU.
 
 from __future__ import annotations
 
-import faulthandler
-import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from passthru.emulation.ending import ended_by_signals
@@ -17,14 +15,14 @@ from passthru.emulation.making import make_device
 from passthru.emulation.models import catalogue
 from passthru.emulation.shared_ram.board import parse_board
 from passthru.emulation.shared_ram.controller import find_controller
-from passthru.emulation.shared_ram.given import connected, tell_ready, text_of
+from passthru.emulation.shared_ram.given import connected, run_given, tell_ready
 from passthru.emulation.shared_ram.qtest import ANSWER_SECONDS, Qtest
 from passthru.emulation.shared_ram.ram import GuestRam
 from passthru.emulation.shared_ram.rounds import DevicePlug, Rounds
 from passthru.emulation.shared_ram.smmu import SIZE, Smmu
 from passthru.emulation.shared_ram.streams import Messages, StreamMemory
 from passthru.emulation.windows import Window
-from passthru.errors import PassthruError, UserMistake
+from passthru.errors import UserMistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,19 +38,7 @@ READY = "the devices are in place"
 
 def main(arguments: Sequence[str]) -> int:
     """The command; returns its exit code."""
-    with suppress(OSError, RuntimeError, ValueError):  # without a stderr there is nobody to tell
-        faulthandler.enable(all_threads=False)
-    try:
-        if len(arguments) != 1:
-            raise UserMistake(f"one board is needed; {USAGE}")
-        if arguments[0] in ("-h", "--help"):
-            print(USAGE)
-            return 0
-        serve(parse_board(text_of(arguments[0], "the board", USAGE)))
-    except PassthruError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_given(arguments, "the board", USAGE, lambda text: serve(parse_board(text)))
 
 
 def serve(board: Board) -> None:

@@ -3,15 +3,41 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from passthru.emulation.shared_ram.qtest import connect
-from passthru.errors import UserMistake
+from passthru.errors import PassthruError, UserMistake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 CONNECT_SECONDS = 60.0
+
+
+def run_given(arguments: Sequence[str], what: str, usage: str, serve: Callable[[str], None]) -> int:
+    """A command whose one argument describes ``what`` it is to serve; returns its exit code.
+
+    ``serve`` is given the description's text. Errors are one sentence on stderr.
+    """
+    with suppress(OSError, RuntimeError, ValueError):  # without a stderr there is nobody to tell
+        faulthandler.enable(all_threads=False)
+    try:
+        if len(arguments) != 1:
+            raise UserMistake(f"one argument is needed, {what}; {usage}")
+        if arguments[0] in ("-h", "--help"):
+            print(usage)
+            return 0
+        serve(text_of(arguments[0], what, usage))
+    except PassthruError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 def text_of(argument: str, what: str, usage: str) -> str:

@@ -2,7 +2,7 @@
 """An SMMUv2 that is only RAM: Linux's arm-smmu driver writes it, we read it.
 
 Arm IHI 0062 (SMMU architecture 2) and drivers/iommu/arm/arm-smmu. It has stage 1 only, 32 stream matching registers and
-16 context banks. What the hardware would do by itself is RAM's way of doing nothing: TLBs are always in sync since there
+16 context banks. What the hardware would do by itself is RAM's way of doing nothing: TLBs are always in sync, as there
 are none, and registers that are cleared by writing ones keep what is written. A fault therefore stays in the registers
 until the next one replaces it, and its interrupt is an edge: with a level nobody could tell when to lower it. In the
 device tree each context has an interrupt of its own, edge-triggered, so that no handler finds another context's fault.

@@ -17,13 +17,14 @@ from passthru.run.conform.complaints import Complaints
 from passthru.run.conform.go import Go, unguarded
 from passthru.run.conform.judging import Served, judge_device
 from passthru.run.conform.kept import PATIENCE, KeptServer, kept
-from passthru.run.conform.plan import make_plan, used
+from passthru.run.conform.plan import make_plan
 from passthru.run.conform.target import target_of
 from passthru.run.conform.verdicts import Verdicts
 from passthru.run.directory import create
 from passthru.run.events import OfRun
-from passthru.run.hosts import open_host
-from passthru.run.prepared import prepare_devices
+from passthru.run.host_plan import used
+from passthru.run.host_side import ready_host
+from passthru.run.outside import drained
 from passthru.run.record import Record
 from passthru.run.signals import run_async
 from passthru.scenario.models import ServedDevice
@@ -112,8 +113,8 @@ class ConformRun:
     async def _judge(self, plan: ConformPlan) -> None:
         scale = plan.rig.accelerator.scale if plan.rig else 1.0
         deadline = Deadline.after(LIFETIME, scale=scale)
-        async with contextlib.AsyncExitStack() as stack:
-            up = await self._up(stack, plan, deadline)
+        booting = deadline.narrowed(self._scenario.deadline)
+        async with ready_host(plan, self._directory, deadline, self._tell, booting=booting) as up:
             complaints = Complaints(up.rig.kernel_log if up.rig else None)
             for name, device in self._scenario.device.items():
                 prefix = f"{name}/" if len(self._scenario.device) > 1 else ""
@@ -149,23 +150,8 @@ class ConformRun:
         )
         serve = partial(self._serve, go, up, name, device, deadline)
         with phase("suite", f"opening {name}", self._tell):
-            await judge_device(serve, verdicts, complaints, self._scenario.subject)
-
-    async def _up(self, stack: contextlib.AsyncExitStack, plan: ConformPlan, deadline: Deadline) -> HostUp:
-        """The host, with its devices prepared."""
-        if plan.rig is None:
-            up = await stack.enter_async_context(open_host(plan, self._directory, deadline, self._tell))
-        else:
-            booting = deadline.narrowed(self._scenario.deadline)
-            with phase("host", "booting the emulated host", self._tell) as came:
-                opened = open_host(plan, self._directory, deadline, self._tell, booting=booting)
-                up = await stack.enter_async_context(opened)
-                came(f"the host is up, Linux {plan.rig.kernel.release}")
-        if self._scenario.passed_through:
-            with phase("devices", "preparing the host's devices", self._tell) as came:
-                up = replace(up, prepared=await prepare_devices(plan, up, self._tell, memory=0))
-                came(", ".join(f"{made.name} is {made.address}" for made in up.prepared.values()))
-        return up
+            async with drained(up.lines):
+                await judge_device(serve, verdicts, complaints, self._scenario.subject)
 
     @contextlib.asynccontextmanager
     async def _serve(

@@ -17,8 +17,6 @@ from passthru.scenario.loading import resolved
 from passthru.vfio.stubs.catalogue import from_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from passthru.events import Tell
     from passthru.host import Host
     from passthru.image.store import Store
@@ -69,18 +67,6 @@ def make_plan(request: ConformRequest, directory: RunDirectory, store: Store, te
     plan = ConformPlan(scenario, rig, stub)
     write_host_lock(directory.lock, plan, code)
     return plan
-
-
-def used(plan: ConformPlan) -> Mapping[str, str]:
-    """What ``plan`` uses, in words."""
-    rig = plan.rig
-    if rig is None:
-        return {}
-    accelerator = rig.accelerator.name.upper()
-    return {
-        "host": f"{rig.kernel.release} ({rig.kernel.source}) in {rig.emulator.title}",
-        "accelerator": f"{accelerator} ({rig.accelerator.reason})" if rig.accelerator.reason else accelerator,
-    }
 
 
 def _stub(reference: str, directory: RunDirectory) -> tuple[str, tuple[str, ...]]:

@@ -21,11 +21,11 @@ MOMENTS = {
         import select
         from passthru.run import runner
 
-        def make_plan(*_):
+        def plan_run(*_):
             print("NOW", flush=True)
             select.select([], [], [])
 
-        runner.make_plan = make_plan
+        runner.plan_run = plan_run
     """,
     "booting": """
         from passthru.guest.guest import Guest

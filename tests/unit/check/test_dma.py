@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 
 DEVICE = AssignedDevice("dma0", "0000:00:05.0", "dma-engine", {})
 ENGINE = (
-    "info interface=1 device=5054:444d kind=dma-engine id=0x1005054 buffer=65536 page=4096 interrupts=msix vectors=8"
-    " intx=1 msi=8 msix=8 master=1 dma-bits=64"
+    "info interface=2 device=5054:444d kind=dma-engine id=0x1005054 buffer=65536 page=4096 interrupts=msix vectors=8"
+    " intx=1 msi=8 msix=8 line=0 master=1 dma-bits=64"
 )
 EDU = (
-    "info interface=1 device=1234:11e8 kind=edu id=0x10000ed buffer=4096 page=4096 interrupts=msi vectors=1"
-    " intx=1 msi=1 msix=0 master=1 dma-bits=28"
+    "info interface=2 device=1234:11e8 kind=edu id=0x10000ed buffer=4096 page=4096 interrupts=msi vectors=1"
+    " intx=1 msi=1 msix=0 line=0 master=1 dma-bits=28"
 )
-VECTORS = {"none": 0, "intx": 1, "msi": 1, "msix": 8}
+COPIER = (
+    "info interface=2 device=0000:0000 kind=copy-engine id=0x1004350 buffer=1048576 page=4096 interrupts=line vectors=1"
+    " intx=0 msi=0 msix=0 line=1 master=1 dma-bits=64"
+)
+VECTORS = {"none": 0, "intx": 1, "line": 1, "msi": 1, "msix": 8}
 SHORT: dict[str, Any] = {"sizes": (64,), "offsets": (0,), "patterns": ("offset",), "raises": 3}
 
 
@@ -63,7 +67,7 @@ class DriverGuest:
                 return f"liveness wrote={value} got={int(value, 0) ^ 0xFFFFFFFF:#x}"
             case ["factorial", value]:
                 return f"factorial of={value} got={math.factorial(int(value)) & 0xFFFFFFFF} interrupts={interrupts}"
-            case ["interrupts", self._kind | "none" | "intx" | "msi" | "msix"]:
+            case ["interrupts", self._kind | "none" | "intx" | "line" | "msi" | "msix"]:
                 self._kind = words[1]
                 return f"interrupts asked={self._kind} failed=0 kind={self._kind} vectors={VECTORS[self._kind]}"
             case ["raise", vector, times]:
@@ -240,6 +244,30 @@ async def test_msi_with_fewer_vectors_than_offered_is_what_the_platform_gives() 
     finding = await found(DriverGuest(), interrupts=("msi",))
     assert finding.verdict is Verdict.PASSED, finding
     assert finding.facts["vectors"] == {"msi": 1}
+
+
+async def test_a_device_that_copies_ram_to_ram_is_judged_by_its_one_line() -> None:
+    guest = DriverGuest(COPIER)
+    finding = await found(guest)
+    assert finding.verdict is Verdict.PASSED, finding
+    assert "(vectors: its line 1)" in finding.summary
+    assert finding.facts["offered"] == {"line": 1}
+    words = {step.split()[0] for step in guest.commands[1]}
+    assert words == {"interrupts", "copy", "fault", "raise", "reset"}  # no PCI, and no registers of the dma-engine's
+    assert "interrupts none" not in guest.commands[1]  # the RAM that is its registers is never trapped
+    assert not any(step.startswith("fault") and step.split()[3] == "0" for step in guest.commands[1])
+
+
+async def test_what_a_copying_device_does_wrong_is_told_of_ram() -> None:
+    def change(line: str, answer: str) -> str:
+        if line.startswith("copy to-device"):
+            return answer.replace("wrong=0", "wrong=1 wrong-at=63 wrong-got=01 wrong-wanted=00")
+        return answer
+
+    finding = await found(DriverGuest(COPIER, change))
+    assert finding.verdict is Verdict.FAILED
+    assert "64 bytes to other RAM from the start of a page" in finding.summary
+    assert "expected all its bytes in other RAM to be the pattern, 1 byte not" in finding.summary
 
 
 async def test_edu_is_judged_as_far_as_it_tells() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from passthru.check.context import NoGuest
 from passthru.check.finding import Finding, Verdict
 from passthru.check.options import CheckOptions
 from passthru.deadline import Deadline
@@ -89,3 +90,26 @@ def test_a_check_that_does_not_end_has_failed(monkeypatch: pytest.MonkeyPatch) -
     (finding,) = findings(monkeypatch, judge, 1, ("device",))
     assert finding.verdict is Verdict.FAILED
     assert "the check c0" in finding.summary
+
+
+def test_after_the_host_is_lost_nothing_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def judge(context: object, options: object) -> Finding:
+        return PASSED
+
+    monkeypatch.setattr(judging, "judge", judge)
+    scenario = Scenario.model_construct(
+        name="s", subject=("device",), device={}, check={"a": CheckOptions(use="x"), "b": CheckOptions(use="x")}
+    )
+    words = iter(["", "the host died"])
+    work = judging.Judging(
+        scenario=scenario,
+        guest=NoGuest(),
+        devices={},
+        deadline=Deadline.after(60),
+        tell=tell_nobody,
+        judgements=[],
+        lost=lambda: next(words),
+    )
+    asyncio.run(work.all())
+    first, second = (judgement.finding for judgement in work.judgements)
+    assert (first, second.verdict, second.summary) == (PASSED, Verdict.ERROR, "could not judge: the host died")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from passthru.errors import ScenarioError, Unusable
+from passthru.errors import ScenarioError, UserMistake
 from passthru.host.devices import OnChipAssignment
 from passthru.run.assembly import passed_through
 from passthru.run.assignments import assignments
+from passthru.run.plan import demand_buses
 from passthru.scenario.loading import load
-from passthru.scenario.passed_through import AmbaDevice, FslMcDevice, MdevDevice, PlatformDevice
+from passthru.scenario.passed_through import FslMcDevice, MdevDevice, PlatformDevice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,5 +82,9 @@ def test_as_qemu_is_told_of_them() -> None:
     assert passed_through("m", mdev, at, "vfio-platform").as_argument() == (
         f"vfio-platform,id=m,sysfsdev=/sys/bus/mdev/devices/{uuid}"
     )
-    with pytest.raises(Unusable, match="QEMU gives no guest such a device"):
-        passed_through("a", AmbaDevice(bus="amba", host="clock"), {"host": "9010000.pl031"}, "vfio-platform")
+
+
+def test_no_guest_gets_an_amba_device_and_that_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(DEVICES)
+    with pytest.raises(UserMistake, match=r'device\.clock is on the bus "amba", and QEMU gives no guest such a device'):
+        demand_buses(load(tmp_path / "s.toml"))

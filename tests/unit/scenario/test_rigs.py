@@ -178,7 +178,7 @@ def test_a_resolved_rig_is_valid_and_the_same(path: Path) -> None:
         (UART + PCI + "vfs = 1\n", 's.toml:5: device.a: has "vfs" and no "vf"'),
         (UART + PCI + "vf = 1\nvfs = 1\n", "s.toml:5: device.a: is to have virtual function 1 of 1, which count f"),
         (UART + PCI + "vf = -1\n", "s.toml:8: device.a.vf: should be greater than or equal to 0, not -1"),
-        (UART + PCI + "container = 'type2'\n", "s.toml:8: device.a.container: should be 'type1', 'type1v2', 'noiommu' or 'iommufd', not"),
+        (UART + PCI + "container = 'type2'\n", "s.toml:8: device.a.container: should be 'type1', 'type1v2'"),
         (UART + PCI + "companion = { socket = '/a' }\n", "s.toml:8: device.a.companion: is no known key; known keys"),
         (UART + PCI + "model = 'mty'\n", 's.toml:8: device.a.model: there is no device model "mty"; did you mean "'),
         (UART + PCI + "properties = { sysfsdev = 'x' }\n", "s.toml:8: device.a.properties.sysfsdev: is set by pas"),
@@ -201,7 +201,7 @@ def test_a_resolved_rig_is_valid_and_the_same(path: Path) -> None:
         ),
         ('[device.m]\nbus = "mdev"\nparent = "mtty"\n', 's.toml:1: device.m: needs both "parent" and "type"'),
         ('[device.m]\nbus = "mdev"\ntype = "mtty-1"\n', "s.toml:1: device.m: needs both"),
-        ('[device.m]\nbus = "mdev"\n', 's.toml:1: device.m: needs "parent" and "type" of one that is to be made, or "uuid"'),
+        ('[device.m]\nbus = "mdev"\n', 's.toml:1: device.m: needs "parent" and "type" of one that is to be made'),
         (MDEV.replace('"mtty"', '"../mtty"'), "s.toml:3: device.m.parent: should be a name as the kernel has it"),
         (MDEV + 'uuid = "83b8"\n', "s.toml:5: device.m.uuid: should be a UUID, such as 83b8f4f2-509f-382f-3c1e-e6"),
         (
