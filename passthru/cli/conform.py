@@ -46,7 +46,8 @@ def conform(
     device: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DEVICE]", help="A device of this machine: 0000:00:05.0, 1234:11e8, or the UUID of an mdev."
+            metavar="[DEVICE]",
+            help="A device of this machine: 0000:00:05.0, 1234:11e8, an mdev's UUID, platform:NAME, amba:NAME, dprc.2.",
         ),
     ] = None,
     rig: Annotated[

@@ -34,6 +34,8 @@ _PLACE = "conform"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ADDRESS = re.compile(r"([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7](/[0-9a-fA-F]{2}\.[0-7])*")
 _IDS = re.compile(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{4}")
+_CONTAINER = re.compile(r"dprc\.[0-9]+")
+_ON_CHIP = re.compile(r"(platform|amba|fsl-mc):(.+)")
 
 
 @dataclass(frozen=True)
@@ -78,15 +80,22 @@ def in_rig(name: str, device: str | None, wanted: Wanted) -> ConformRequest:
 
 
 def of_this_machine(device: str, wanted: Wanted) -> ConformRequest:
-    """A PCI device by its address or vendor:device, or an mdev by its UUID. Raises UserMistake, ScenarioError."""
+    """A PCI device by its address or vendor:device, an mdev by its UUID, a DPAA2 container, or "platform:NAME" and
+    "amba:NAME". Raises UserMistake, ScenarioError."""
+    on_chip = _ON_CHIP.fullmatch(device)
     if _UUID.fullmatch(device):
         table = {"bus": "mdev", "uuid": device}
     elif _ADDRESS.fullmatch(device) or _IDS.fullmatch(device):
         table = {"bus": "pci", "host": device}
+    elif _CONTAINER.fullmatch(device):
+        table = {"bus": "fsl-mc", "host": device}
+    elif on_chip:
+        table = {"bus": on_chip[1], "host": on_chip[2]}
     else:
         raise UserMistake(
-            f"{device} is no device of this machine: write an address (0000:00:05.0), vendor:device (1234:11e8) or the"
-            f" UUID of an mdev; a scenario's rig is named by --rig {device}"
+            f"{device} is no device of this machine: write an address (0000:00:05.0), vendor:device (1234:11e8), the"
+            " UUID of an mdev, a container (dprc.2), or platform:NAME and amba:NAME; a scenario's rig is named by"
+            f" --rig {device}"
         )
     tree = {"name": _named(device), "summary": f"{device} of this machine", "device": {DUT: table}}
     return _made(tree, wanted, wanted.set_texts)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from passthru.deadline import Deadline
 from passthru.events import tell_nobody
 from passthru.host import ChildSpec
@@ -92,11 +90,10 @@ class Output:
         return self.path.read_text(errors="replace").splitlines() if self.path.exists() else []
 
 
-@pytest.mark.parametrize("suite", ["bookworm", "bookworm-backports"])
-def test_a_guest_has_a_container(suite: str, tmp_path: Path) -> None:
-    """6.1 with QEMU 7.2, 6.12 with QEMU 10.0: children, commands, DMA, a fault, a hot-added object, and the end."""
-    spec, store = f"debian:{suite}", Store()
-    (tmp_path / "s.toml").write_text(RIG.format(suite))
+def test_a_guest_has_a_container(tmp_path: Path) -> None:
+    """Children, commands, DMA, a fault, a hot-added object, and the end: the container by hand, without a run."""
+    spec, store = "debian:bookworm", Store()
+    (tmp_path / "s.toml").write_text(RIG.format("bookworm"))
     scenario = load(tmp_path / "s.toml")
     inner = qemus.find(spec, (), store, tell_nobody, arch=ARM64.machine, on=ARM64.name)
     assert not guest_fsl_mc.takes_containers(inner)

@@ -17,7 +17,7 @@ from passthru.run.conform.target import target_of
 from passthru.run.plan import demand_containers
 from passthru.scenario.loading import load
 from passthru.scenario.models import ServedDevice
-from passthru.scenario.passed_through import MdevDevice, PassedThrough, PciDevice
+from passthru.scenario.passed_through import FslMcDevice, MdevDevice, OnChipDevice, PassedThrough, PciDevice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +81,21 @@ def test_a_pci_device_of_this_machine(device: str) -> None:
     card = scenario.device["dut"]
     assert isinstance(card, PciDevice)
     assert (card.host, card.container, scenario.host.kind) == (device, "noiommu", "local")
+
+
+@pytest.mark.parametrize(
+    ("device", "bus", "name"),
+    [
+        ("platform:9010000.pl031", "platform", "9010000.pl031"),
+        ("amba:9010000.pl031", "amba", "9010000.pl031"),
+        ("dprc.2", "fsl-mc", "dprc.2"),
+        ("fsl-mc:dprc.2", "fsl-mc", "dprc.2"),
+    ],
+)
+def test_a_device_on_the_chip_of_this_machine(device: str, bus: str, name: str) -> None:
+    found = request.of_this_machine(device, Wanted()).scenario.device["dut"]
+    assert isinstance(found, OnChipDevice | FslMcDevice)
+    assert (found.bus, found.host) == (bus, name)
 
 
 def test_an_mdev_of_this_machine_is_there_already() -> None:
