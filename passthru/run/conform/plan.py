@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from passthru.own_code import files_of, split_reference
+from passthru.run.host_plan import HostSide
 from passthru.run.lock import write_host_lock
 from passthru.run.pins import code_digests, demand_same_code
+from passthru.run.script import write_script
 from passthru.scenario.loading import resolved
 from passthru.vfio.stubs.catalogue import from_file
 
@@ -22,19 +24,15 @@ if TYPE_CHECKING:
     from passthru.image.store import Store
     from passthru.run.conform.request import ConformRequest
     from passthru.run.directory import RunDirectory
-    from passthru.run.rig_plan import RigPlan
-    from passthru.scenario.models import Scenario
 
 STUB = "stub"
 """The directory with the user's stub, in the run directory and in a rig."""
 
 
 @dataclass(frozen=True)
-class ConformPlan:
-    """All that one run of the suite uses, found and made; nothing is started yet."""
+class ConformPlan(HostSide):
+    """What the suite needs beside its host."""
 
-    scenario: Scenario
-    rig: RigPlan | None = None
     stub: str = ""
     """FILE.py[:CLASS] on this machine; empty where passthru's own are to do."""
 
@@ -49,7 +47,7 @@ class ConformPlan:
 
 
 def make_plan(request: ConformRequest, directory: RunDirectory, store: Store, tell: Tell) -> ConformPlan:
-    """Find, fetch and build what ``request`` needs, and leave scenario and lock file in ``directory``.
+    """Find, fetch and build what ``request`` needs, and leave scenario, lock file and ``qemu.sh`` in ``directory``.
 
     Blocks. Raises Unusable, UserMistake (also for a stub that is none), OSError.
     """
@@ -66,6 +64,7 @@ def make_plan(request: ConformRequest, directory: RunDirectory, store: Store, te
         rig = plan_rig(scenario, None, brought, store, tell, request.pins)
     plan = ConformPlan(scenario, rig, stub)
     write_host_lock(directory.lock, plan, code)
+    write_script(plan, directory)
     return plan
 
 
