@@ -15,7 +15,7 @@ pytest_plugins = ["pytester"] if INSTALLED else ["pytester", "passthru.pytest_pl
 
 _VMS = Path(__file__).parent / "e2e"
 _SHARED = _VMS / "rig"
-"""Its tests share one rig."""
+"""Most of its tests share one rig; the others boot their own."""
 
 
 def pytest_configure() -> None:
@@ -29,7 +29,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes (``make test``), one runs all of a file; tests with VMs that share nothing go anywhere."""
     for item in items:
-        if item.path.parent == _VMS and not _shares(item):
+        if item.path.parent in (_VMS, _SHARED) and not _shares(item):
             continue
         together = _SHARED if _SHARED in item.path.parents else item.path
         item.add_marker(pytest.mark.xdist_group(str(together)))
