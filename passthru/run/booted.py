@@ -19,7 +19,6 @@ from passthru.run.host_plan import HostSide
 from passthru.run.hosts import open_host
 from passthru.run.lock import write_host_lock, write_lock
 from passthru.run.pins import code_digests
-from passthru.run.preflight import MEBIBYTE
 from passthru.run.script import write_script
 from passthru.run.stage import set_up
 from passthru.scenario.loading import resolved
@@ -118,7 +117,7 @@ async def _up(
         from passthru.run.prepared import prepare_devices
 
         with phase("devices", "preparing the host's devices", tell) as came:
-            memory = plan.scenario.guest.memory * MEBIBYTE
+            memory = plan.scenario.guest.memory_bytes
             up = replace(up, prepared=await prepare_devices(plan, up, tell, memory=memory))
             came(", ".join(f"{made.name} is {made.address}" for made in up.prepared.values()))
     with phase("attach", "starting the device servers and QEMU", tell) as came:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 SECONDS = 30.0
 """For a look at sysfs, which takes a tenth of one."""
 
-MEBIBYTE = 1 << 20
-
 
 def assigns_our_devices(scenario: Scenario) -> bool:
     """Whether devices of this machine's kernel are assigned; a rig's are looked at once it is up."""
@@ -31,6 +29,6 @@ async def look(scenario: Scenario | None) -> Preflight:
     Raises Unusable.
     """
     wanted = assignments(scenario, {}) if scenario else []
-    memory = scenario.guest.memory * MEBIBYTE if scenario and scenario.has_guest else 0
+    memory = scenario.guest.memory_bytes if scenario and scenario.has_guest else 0
     async with open_local_host(deadline=Deadline.after(SECONDS)) as host:
         return await preflight(host, wanted, memory, "local")

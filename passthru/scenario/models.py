@@ -61,6 +61,11 @@ class GuestSpec(Table):
     quirks: tuple[Pattern, ...] = ()
     """Patterns of known kernel messages (splats): told, and not counted as failures."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """The guest's RAM in bytes, where ``memory`` is MiB."""
+        return self.memory << 20
+
 
 class NoGuest(GuestSpec):
     """``[guest]`` with ``kind = "none"``."""
