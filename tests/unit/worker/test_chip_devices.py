@@ -9,8 +9,9 @@ import pytest
 
 from passthru.worker.devices import steps
 from passthru.worker.devices.operations import Operations
-from passthru.worker.protocol import MISTAKE, UNUSABLE, RequestError
+from passthru.worker.protocol import MISTAKE, UNUSABLE
 from tests.unit.worker import fake_chip, kill_tests
+from tests.unit.worker.asking import prepare, refused
 from tests.unit.worker.fake_chip import RESET_REQUIRED, ChipMachine, ChipSystem, usual_chip
 from tests.unit.worker.kill_tests import snapshot
 
@@ -36,16 +37,6 @@ def system(machine: ChipMachine) -> ChipSystem:
 @pytest.fixture
 def operations(system: ChipSystem) -> Operations:
     return Operations(system)
-
-
-def prepare(operations: Operations, assignment: dict[str, Any]) -> dict[str, Any]:
-    return operations.answer({"do": "prepare", "assignment": assignment})
-
-
-def refused(operations: Operations, do: str, **arguments: Any) -> RequestError:
-    with pytest.raises(RequestError) as caught:
-        operations.answer({"do": do, **arguments})
-    return caught.value
 
 
 class TestOnTheTree:

@@ -9,7 +9,8 @@ import pytest
 
 from passthru.worker.devices import steps
 from passthru.worker.devices.operations import Operations
-from passthru.worker.protocol import MISSING, MISTAKE, REQUEST, UNUSABLE, RequestError
+from passthru.worker.protocol import MISSING, MISTAKE, REQUEST, UNUSABLE
+from tests.unit.worker.asking import prepare, refused
 from tests.unit.worker.fake_sysfs import NOIOMMU, FakeSystem
 from tests.unit.worker.kill_tests import snapshot
 
@@ -30,16 +31,6 @@ def system(machine: Machine) -> FakeSystem:
 @pytest.fixture
 def operations(system: FakeSystem) -> Operations:
     return Operations(system)
-
-
-def prepare(operations: Operations, assignment: dict[str, Any]) -> dict[str, Any]:
-    return operations.answer({"do": "prepare", "assignment": assignment})
-
-
-def refused(operations: Operations, do: str, **arguments: Any) -> RequestError:
-    with pytest.raises(RequestError) as caught:
-        operations.answer({"do": do, **arguments})
-    return caught.value
 
 
 class TestPci:
