@@ -8,6 +8,7 @@
     |-- MissingCapability        125   something optional is not there: a check is skipped for it, naming it
     |-- DeadlineExceeded         125   a wait ended without what was awaited
     |-- GuestTrouble             125   the guest, its QEMU or a companion died, hung or complained
+    |   `-- GuestStuck           125   ... as guests of emulated hosts do now and then: worth another boot
     `-- WorkerLost               125   the worker's stream ended
 
 Each message is a sentence: what failed, on what, and what to do about it. Library errors are kept as the
@@ -78,6 +79,13 @@ class GuestTrouble(PassthruError):
     def __init__(self, culprit: str, message: str) -> None:
         super().__init__(message)
         self.culprit = culprit
+
+
+class GuestStuck(GuestTrouble):
+    """The guest came to a standstill as guests under an emulated host's KVM do now and then, whatever is tested."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("rig", message)
 
 
 class WorkerLost(PassthruError):

@@ -240,11 +240,16 @@ class Guest:
         else:
             self.trouble(GuestTrouble("qemu", f"the guest's console ended: its QEMU is gone{_tail(last)}"))
 
+    @property
+    def silent(self) -> float:
+        """Seconds since the last byte of any console, or since there is one."""
+        return time.monotonic() - max(console.last_byte for console in self.consoles.values())
+
     async def _watch_boot(self) -> None:
         limit = math.inf if math.isinf(self.deadline.at) else self._silence.booting * self.deadline.scale
         began = time.monotonic()
         while True:
-            silent = time.monotonic() - max(began, *(console.last_byte for console in self.consoles.values()))
+            silent = min(self.silent, time.monotonic() - began)
             if silent >= limit:
                 tail = _tail(self.kernel_log.last_lines())
                 self.trouble(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from passthru.deadline import Deadline
-from passthru.errors import GuestTrouble, PassthruError
+from passthru.errors import GuestStuck, GuestTrouble, PassthruError
 from passthru.events import Note
 from passthru.qemu import accelerator as accelerators
 from passthru.run.events import PhaseEnded, PhaseStarted
@@ -70,6 +70,7 @@ async def booted(
     """Boot the guest of ``plan`` within its scenario's deadline; leaving takes everything down.
 
     Where KVM gives up while it boots, and was not asked for, it is emulated: the plan given back is the one that holds.
+    One that gets stuck in its rig is booted once more.
     ``seconds``, stretched by the accelerator and ``load``, are the guest's; the deadline given back is theirs. Raises
     what ``set_up`` and ``Guest.ready`` raise.
     """
@@ -80,6 +81,10 @@ async def booted(
             return plan, await _up(stack, plan, directory, deadline, tell, handles), deadline
 
         try:
+            running = await up(plan)
+        except GuestStuck as stuck:
+            await stack.aclose()
+            tell(Note(again(stuck)))
             running = await up(plan)
         except PassthruError as error:
             of_device = isinstance(error, GuestTrouble) and error.culprit == "device"
@@ -130,6 +135,11 @@ async def _up(
         hello = await stage.guest.ready(plan.scenario.deadline)
         came(f"the guest is up, Linux {hello.release}")
     return stage
+
+
+def again(stuck: GuestStuck) -> str:
+    """What is said of a guest that is booted once more."""
+    return f"{str(stuck).splitlines()[0]}; it is booted once more"
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from passthru.check.context import Context
 from passthru.check.finding import Finding, Verdict
 from passthru.check.registry import judge
-from passthru.errors import DeadlineExceeded, GuestTrouble, PassthruError
+from passthru.errors import DeadlineExceeded, GuestStuck, GuestTrouble, PassthruError
 from passthru.run.events import CheckEnded, CheckStarted
 from passthru.run.outcome import Judgement, blame
 
@@ -54,7 +54,7 @@ class Judging:
     """Why nothing can be judged any more, beside what a check says; empty as long as it can."""
 
     async def all(self) -> None:
-        """Run every check; once the guest is gone, the rest can no longer be judged."""
+        """Run every check; once the guest is gone, the rest can no longer be judged. Raises GuestStuck."""
         gone: str | None = None
         for check, spec in self.scenario.check.items():
             self.tell(CheckStarted(check))
@@ -90,6 +90,8 @@ class Judging:
         try:
             async with limit.waiting_for(f"the check {check}"):
                 return await judge(context, spec), None
+        except GuestStuck:
+            raise  # no judgement: whoever runs the checks may boot again
         except GuestTrouble as trouble:
             lost = "guest" if self.scenario.has_guest else "host"
             return blame(trouble, self.scenario.subject), f"the {lost} was lost in the check {check}"

@@ -6,9 +6,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from passthru.errors import GuestTrouble, UserMistake
+from passthru.errors import GuestStuck, GuestTrouble, UserMistake
 from passthru.run.assembly import assigned_devices
-from passthru.run.booted import booted, phase, prepare
+from passthru.run.booted import again, booted, phase, prepare
 from passthru.run.handover import hand_over, keep
 from passthru.run.host_plan import HostSide
 from passthru.run.host_plan import used as used_of_host
@@ -48,6 +48,7 @@ class OneRun:
         self._tell = tell
         self._record = Record(request.scenario, directory, tell)
         self._handles = handles
+        self._judged = False
 
     def prepare(self, make_plan: Callable[[Request, Tell], Plan | HostSide]) -> None:
         """Find, fetch and build what the run needs; blocks. Raises UserMistake, KeyboardInterrupt."""
@@ -99,6 +100,15 @@ class OneRun:
         )
 
     async def _boot(self, plan: Plan, store: Store, after: After, load: float) -> None:
+        try:
+            await self._boot_once(plan, store, after, load)
+        except GuestStuck as stuck:
+            if self._judged:
+                raise
+            self._record.begin_again(again(stuck))
+            await self._boot_once(plan, store, after, load)
+
+    async def _boot_once(self, plan: Plan, store: Store, after: After, load: float) -> None:
         seconds = None if self._handles.limitless else self._scenario.deadline
         up = booted(plan, self._directory, store, self._tell, load=load, seconds=seconds, handles=self._handles)
         async with up as (held, stage, deadline):
@@ -108,9 +118,11 @@ class OneRun:
 
     async def _use(self, plan: Plan, stage: Stage, deadline: Deadline, after: After) -> None:
         if after is After.SHELL:
+            self._judged = True
             await hand_over(stage, self._tell)
             return
         await self._judge(plan, stage, deadline)
+        self._judged = True
         if after is After.CHECKS_THEN_SHELL_ON_FAILURE and self._record.failed:
             await hand_over(stage, self._tell)
         if self._handles.keep:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from passthru.check.finding import Finding, Verdict
 from passthru.errors import GuestTrouble, MissingCapability, PassthruError, Unusable, UserMistake
+from passthru.events import Note
 from passthru.run.events import CheckEnded, RunEnded, RunStarted
 from passthru.run.outcome import MISTAKE, Judgement, Outcome, blame
 
@@ -38,6 +39,11 @@ class Record:
     def begin(self) -> None:
         """Tell that the run begins."""
         self._tell(RunStarted(self._scenario.name, self._scenario.summary, self._directory.path))
+
+    def begin_again(self, why: str) -> None:
+        """Nothing that was found so far counts; ``why`` is told."""
+        self.judgements.clear()
+        self._tell(Note(why))
 
     @property
     def failed(self) -> bool:

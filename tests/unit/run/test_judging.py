@@ -12,7 +12,7 @@ from passthru.check.context import NoGuest
 from passthru.check.finding import Finding, Verdict
 from passthru.check.options import CheckOptions
 from passthru.deadline import Deadline
-from passthru.errors import DeadlineExceeded, GuestTrouble, Unusable
+from passthru.errors import DeadlineExceeded, GuestStuck, GuestTrouble, Unusable
 from passthru.events import tell_nobody
 from passthru.run import judging
 from passthru.scenario.models import Scenario
@@ -80,6 +80,11 @@ def test_trouble_ends_the_checks_and_is_blamed_by_the_subject(monkeypatch: pytes
         assert first.verdict is verdict
         assert second.verdict is Verdict.ERROR
         assert "could not judge" in second.summary
+
+
+def test_a_guest_that_is_stuck_is_for_whoever_can_boot_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(GuestStuck, match="it spins"):
+        judged(monkeypatch, PASSED, GuestStuck("it spins"), PASSED)
 
 
 def test_a_check_that_does_not_end_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
