@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-LONGEST = 120.0
+LONGEST = 300.0
 """Seconds after which a pytest under test is taken to hang."""
 
 SPLAT = """
@@ -52,5 +52,9 @@ class Project:
         return [sys.executable, "-m", "pytest", *self.arguments(*given)]
 
     def run(self, *given: str) -> pytest.RunResult:
-        """Run the tests to their end."""
-        return self.pytester.runpytest_subprocess(*self.arguments(*given), timeout=LONGEST)
+        """Run the tests to their end. One that pytest itself breaks off fails with the reason."""
+        result = self.pytester.runpytest_subprocess(*self.arguments(*given), timeout=LONGEST)
+        said = result.stderr.str()
+        if said.startswith("Traceback"):
+            raise AssertionError(f"pytest ended with {result.ret}: " + " | ".join(said.splitlines()[-9:]))
+        return result
