@@ -183,8 +183,11 @@ async def connected(
         try:
             yield session
         finally:
+            if client.runstate is Runstate.RUNNING:
+                end.cancel()
+            # Else it disconnects by itself: cancelled there, the library leaves an error behind that nobody takes.
+            await asyncio.wait((end,), timeout=CLOSE_SECONDS)
             end.cancel()
-            await asyncio.wait((end,))
             if client.runstate is not Runstate.IDLE:
                 with contextlib.suppress(Exception):  # it has to end; why it did is told already
                     async with asyncio.timeout(CLOSE_SECONDS):

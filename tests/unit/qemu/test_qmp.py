@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from qemu.qmp import Runstate
 
 from passthru.deadline import Deadline
 from passthru.errors import DeadlineExceeded, GuestTrouble
@@ -193,3 +195,24 @@ async def test_a_transcript_that_cannot_be_written_leaves_no_open_stream(
         async with connected(near, deadline=Deadline.after(SECONDS), transcript=tmp_path / "no/qmp.log"):
             raise AssertionError
     assert near.fileno() == -1
+
+
+@pytest.mark.parametrize("loops", range(8))
+async def test_leaving_while_the_session_breaks_leaves_no_error_behind(
+    ends: tuple[socket.socket, Far], loops: int
+) -> None:
+    """One that nobody takes is logged by asyncio, whenever its future happens to be collected."""
+    forgotten: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: forgotten.append(context["message"]))
+    near, far = ends
+    with far.stream:
+        opening = asyncio.create_task(far.open())
+        async with connected(near, deadline=Deadline.after(SECONDS)) as qmp:
+            await opening
+            far.stream.send(b"no JSON\r\n")
+            while qmp._client.runstate is Runstate.RUNNING:
+                await qmp._client.runstate_changed()
+            for _ in range(loops):
+                await asyncio.sleep(0)
+    gc.collect()
+    assert forgotten == []
