@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from passthru.errors import GuestStuck, GuestTrouble, UserMistake
+from passthru.errors import GuestStuck, GuestTrouble
 from passthru.run.assembly import assigned_devices
 from passthru.run.booted import again, booted, phase, prepare
 from passthru.run.handover import hand_over, keep
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from passthru.image.store import Store
     from passthru.run.directory import RunDirectory
     from passthru.run.handles import Handles
-    from passthru.run.outcome import Outcome
     from passthru.run.plan import Plan
     from passthru.run.stage import Stage
     from passthru.run.what import Request
@@ -46,23 +45,23 @@ class OneRun:
         self._scenario = request.scenario
         self._directory = directory
         self._tell = tell
-        self._record = Record(request.scenario, directory, tell)
+        self.record = Record(request.scenario, directory, tell)
         self._handles = handles
         self._judged = False
 
     def prepare(self, make_plan: Callable[[Request, Tell], Plan | HostSide]) -> None:
         """Find, fetch and build what the run needs; blocks. Raises UserMistake, KeyboardInterrupt."""
-        self._record.begin()
-        with self._record.timed_and_broken_off_by_errors():
+        self.record.begin()
+        with self.record.timed_and_broken_off_by_errors():
             with phase("prepare", "finding QEMU, kernel and image", self._tell) as came:
                 plan = prepare(self.request, self._directory, make_plan, self._tell)
                 if isinstance(plan, HostSide):
                     self._handles.demand_none(plan.scenario)
-                    self._record.used |= used_of_host(plan)
+                    self.record.used |= used_of_host(plan)
                     came(", ".join(used_of_host(plan).values()))
                 else:
                     self._handles.qemu_arguments(plan, self._directory)  # a mistake in them is told before any boot
-                    self._record.used |= used(plan)
+                    self.record.used |= used(plan)
                     came(f"{plan.qemu.title}, kernel {plan.kernel.release}, {used(plan)['accelerator']}")
             self.plan = plan
 
@@ -73,30 +72,17 @@ class OneRun:
         """
         if self.plan is None:
             return
-        self.interrupt()
-        with self._record.timed_and_broken_off_by_errors():
-            try:
-                if isinstance(self.plan, HostSide):
-                    await self._judge_on_host(self.plan, load)
-                else:
-                    await self._boot(self.plan, store, after, load)
-            except UserMistake as mistake:
-                self._record.mistake(mistake)
-        self._record.interrupted = False
-
-    def interrupt(self) -> None:
-        """It is interrupted, unless it is performed to its end after this."""
-        self._record.interrupted = True
-
-    def finish(self) -> Outcome:
-        """The outcome, told to the reports."""
-        return self._record.finish()
+        with self.record.performed():
+            if isinstance(self.plan, HostSide):
+                await self._judge_on_host(self.plan, load)
+            else:
+                await self._boot(self.plan, store, after, load)
 
     async def _judge_on_host(self, plan: HostSide, load: float) -> None:
         from passthru.run.host_side import judge_on_host  # what runs with a guest do without
 
         await judge_on_host(
-            plan, self._directory, self._tell, self._record, load=load, limitless=self._handles.limitless
+            plan, self._directory, self._tell, self.record, load=load, limitless=self._handles.limitless
         )
 
     async def _boot(self, plan: Plan, store: Store, after: After, load: float) -> None:
@@ -105,7 +91,7 @@ class OneRun:
         except GuestStuck as stuck:
             if self._judged:
                 raise
-            self._record.begin_again(again(stuck))
+            self.record.begin_again(again(stuck))
             await self._boot_once(plan, store, after, load)
 
     async def _boot_once(self, plan: Plan, store: Store, after: After, load: float) -> None:
@@ -113,7 +99,7 @@ class OneRun:
         up = booted(plan, self._directory, store, self._tell, load=load, seconds=seconds, handles=self._handles)
         async with up as (held, stage, deadline):
             self.plan = held
-            self._record.used |= used(held)
+            self.record.used |= used(held)
             await self._use(held, stage, deadline, after)
 
     async def _use(self, plan: Plan, stage: Stage, deadline: Deadline, after: After) -> None:
@@ -123,7 +109,7 @@ class OneRun:
             return
         await self._judge(plan, stage, deadline)
         self._judged = True
-        if after is After.CHECKS_THEN_SHELL_ON_FAILURE and self._record.failed:
+        if after is After.CHECKS_THEN_SHELL_ON_FAILURE and self.record.failed:
             await hand_over(stage, self._tell)
         if self._handles.keep:
             await keep(stage, self._tell)
@@ -135,7 +121,7 @@ class OneRun:
             devices=assigned_devices(plan, stage.up, plan.tree),
             deadline=deadline,
             tell=self._tell,
-            judgements=self._record.judgements,
+            judgements=self.record.judgements,
             machine=stage.machine,
             missing=plan.image.missing,
             host=stage.programs,
@@ -143,13 +129,13 @@ class OneRun:
         )
         with phase("checks", "running the checks", self._tell):
             await judging.all()
-        if stage.guest.kernel_log.splats and not self._record.failed:
+        if stage.guest.kernel_log.splats and not self.record.failed:
             titles = "; ".join(splat.title for splat in stage.guest.kernel_log.splats)
-            self._record.blame(GuestTrouble("guest-kernel", f"the guest's kernel complained: {titles}"))
+            self.record.blame(GuestTrouble("guest-kernel", f"the guest's kernel complained: {titles}"))
         rig = stage.up.rig
-        if rig is not None and rig.kernel_log.splats and not self._record.failed:
+        if rig is not None and rig.kernel_log.splats and not self.record.failed:
             titles = "; ".join(splat.title for splat in rig.kernel_log.splats)
-            self._record.blame(GuestTrouble("host-kernel", f"the host's kernel complained: {titles}"))
+            self.record.blame(GuestTrouble("host-kernel", f"the host's kernel complained: {titles}"))
 
 
 def used(plan: Plan) -> dict[str, str]:

@@ -31,6 +31,7 @@ class Record:
         self.judgements: list[Judgement] = []
         self.used: dict[str, str] = {}
         self.interrupted = False
+        """Whether it did not come to its end by somebody's wish."""
         self._scenario = scenario
         self._directory = directory
         self._tell = tell
@@ -77,6 +78,17 @@ class Record:
         finally:
             # Its own time: among several, a run waits for its turn between being prepared and being performed.
             self._seconds += time.monotonic() - began
+
+    @contextlib.contextmanager
+    def performed(self) -> Iterator[None]:
+        """A run is performed inside: interrupted unless it ends; whatever breaks it off is taken, but that."""
+        self.interrupted = True
+        with self.timed_and_broken_off_by_errors():
+            try:
+                yield
+            except UserMistake as mistake:
+                self.mistake(mistake)
+        self.interrupted = False
 
     @contextlib.contextmanager
     def broken_off_by_errors(self) -> Iterator[None]:

@@ -112,12 +112,12 @@ class _Slot:
     def interrupt(self) -> None:
         """What had not ended never will; what had not begun has no outcome."""
         if self.run is not None and self.outcome is None:
-            self.run.interrupt()
+            self.run.record.interrupted = True
 
     def close(self) -> None:
         """Take the outcome, and close the run's reports."""
         if self.run is not None and self.outcome is None:
-            self.outcome = self.run.finish()
+            self.outcome = self.run.record.finish()
         self.reports.close()
 
 

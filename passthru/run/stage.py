@@ -13,7 +13,7 @@ from passthru.guest.console import Pipes
 from passthru.guest.guest import Guest, Streams, guest_over
 from passthru.qemu import qmp
 from passthru.qemu.argv import AGENT, QMP, SERIAL, SHELL
-from passthru.run import guest_container, nested_kvm
+from passthru.run import guest_container
 from passthru.run.assembly import qemu_child
 from passthru.run.companions import device_servers, end_before, last_words, others
 from passthru.run.host_hand import HostPrograms
@@ -114,6 +114,8 @@ async def set_up(
             raise guest.troubles.first or trouble from None
         watch.monitor(monitor)
         if up.rig is not None and plan.accelerator.name == "kvm":
+            from passthru.run import nested_kvm  # what guests of this machine do without
+
             await stack.enter_async_context(nested_kvm.watched(guest, monitor))
         yield Stage(
             up, guest, monitor, qemu, servers, HostPrograms(host, directory.path, up.facts, guest.troubles.guard)

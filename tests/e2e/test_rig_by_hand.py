@@ -28,8 +28,10 @@ def test_the_steps_that_qemu_sh_shows_start_the_guest(passthru: Command, scenari
         shell.expect_exact(PROMPT)
         shown = re.findall(r"^  (.+?)\r*$", shell.before or "", re.MULTILINE)
         assert any("modprobe" in line for line in shown)
-        for line in shown:
+        for line in shown[:-1]:
             shell.sendline(line)
+            shell.expect_exact("\n> " if line.endswith("\\") else PROMPT)
+        shell.sendline(shown[-1])
         assert shell.expect([GUEST, r"\nqemu-system-\w+: -"]) == 0, shell.before
     finally:
         shell.close(force=True)

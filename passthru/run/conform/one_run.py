@@ -64,8 +64,8 @@ def conform(request: ConformRequest, runs: Path, reports: Reports, tell: Tell, s
             run.prepare(store)
             run_async(run.perform())
         except KeyboardInterrupt:
-            run.interrupt()
-        return run.finish()
+            run.record.interrupted = True
+        return run.record.finish()
 
 
 class ConformRun:
@@ -76,16 +76,16 @@ class ConformRun:
         self._scenario = request.scenario
         self._directory = directory
         self._tell = tell
-        self._record = Record(request.scenario, directory, tell)
+        self.record = Record(request.scenario, directory, tell)
         self._plan: ConformPlan | None = None
 
     def prepare(self, store: Store) -> None:
         """Find, fetch and build what it needs; blocks. Raises UserMistake, KeyboardInterrupt."""
-        self._record.begin()
-        with self._record.timed_and_broken_off_by_errors():
+        self.record.begin()
+        with self.record.timed_and_broken_off_by_errors():
             with phase("prepare", "finding what it needs", self._tell) as came:
                 plan = make_plan(self._request, self._directory, store, self._tell)
-                self._record.used |= used(plan)
+                self.record.used |= used(plan)
                 if plan.rig is not None:
                     came(f"{plan.rig.emulator.title}, kernel {plan.rig.kernel.release}, {used(plan)['accelerator']}")
             self._plan = plan
@@ -94,21 +94,8 @@ class ConformRun:
         """Judge what was prepared. Raises CancelledError."""
         if self._plan is None:
             return
-        self.interrupt()
-        with self._record.timed_and_broken_off_by_errors():
-            try:
-                await self._judge(self._plan)
-            except UserMistake as mistake:
-                self._record.mistake(mistake)
-        self._record.interrupted = False
-
-    def interrupt(self) -> None:
-        """It is interrupted, unless it is performed to its end after this."""
-        self._record.interrupted = True
-
-    def finish(self) -> Outcome:
-        """The outcome, told to the reports."""
-        return self._record.finish()
+        with self.record.performed():
+            await self._judge(self._plan)
 
     async def _judge(self, plan: ConformPlan) -> None:
         scale = plan.rig.accelerator.scale if plan.rig else 1.0
@@ -118,14 +105,14 @@ class ConformRun:
             complaints = Complaints(up.rig.kernel_log if up.rig else None)
             for name, device in self._scenario.device.items():
                 prefix = f"{name}/" if len(self._scenario.device) > 1 else ""
-                verdicts = Verdicts(name, prefix, self._record.add, self._tell, complaints)
-                with self._record.broken_off_by_errors():
+                verdicts = Verdicts(name, prefix, self.record.add, self._tell, complaints)
+                with self.record.broken_off_by_errors():
                     try:
                         await self._judge_device(plan, up, name, device, verdicts, complaints, deadline)
                     except UserMistake as mistake:
-                        self._record.mistake(mistake)
+                        self.record.mistake(mistake)
                 if verdicts.title:
-                    self._record.used |= _used(name, verdicts)
+                    self.record.used |= _used(name, verdicts)
                 if up.rig is not None and up.rig.troubles.first is not None:
                     break  # the host is gone
 

@@ -72,7 +72,7 @@ def run(
     one = OneRun(Request(scenario), RunDirectory(directory), events.append, Handles())
     one.plan = SimpleNamespace(image=SimpleNamespace(missing={}), tree=None)  # type: ignore[assignment]
     asyncio.run(one.perform(Store(directory / "cache"), after, 1.0))
-    return one.finish(), [event.text for event in events if isinstance(event, Note)]
+    return one.record.finish(), [event.text for event in events if isinstance(event, Note)]
 
 
 def test_the_second_boot_is_the_one_that_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
