@@ -99,13 +99,19 @@ async def _watch(guest: Guest, monitor: Qmp) -> None:
             spinning = Spinning({})
             continue
         try:
-            answer = await monitor.execute("human-monitor-command", {"command-line": "info registers -a"})
+            spinning = spinning.after(await _registers(monitor))
         except PassthruError:
             return  # QEMU has gone, or does not answer: told elsewhere
-        spinning = spinning.after(answer)
     guest.trouble(
         GuestStuck(
             f"the guest spins at {spinning.stuck:#x} with interrupts off and says nothing: QEMU's emulation of SVM, on"
             " which the host's KVM runs, has delivered it an interrupt twice, or its kernel is deadlocked"
         )
     )
+
+
+async def _registers(monitor: Qmp) -> str:
+    if (await monitor.execute("query-status"))["status"] != "running":
+        return ""  # somebody holds the guest where it is
+    answer: str = await monitor.execute("human-monitor-command", {"command-line": "info registers -a"})
+    return answer

@@ -69,10 +69,15 @@ class Said:
 
     def __init__(self, silences: Iterable[float]) -> None:
         self._silences = iter(silences)
+        self.asked = 0
+        self.asked_often = asyncio.Event()
         self.told: asyncio.Future[GuestTrouble] = asyncio.get_running_loop().create_future()
 
     @property
     def silent(self) -> float:
+        self.asked += 1
+        if self.asked >= 20:
+            self.asked_often.set()
         return next(self._silences, 1000.0)
 
     def trouble(self, trouble: GuestTrouble) -> None:
@@ -82,12 +87,15 @@ class Said:
 class Monitor:
     """QEMU, whose processor is always at the same place."""
 
-    def __init__(self, error: PassthruError | None = None) -> None:
+    def __init__(self, error: PassthruError | None = None, status: str = "running") -> None:
         self.asked = 0
+        self.status = status
         self.first_asked = asyncio.Event()
         self._error = error
 
-    async def execute(self, command: str, arguments: dict[str, str]) -> str:
+    async def execute(self, command: str, arguments: dict[str, str] | None = None) -> str | dict[str, str]:
+        if command == "query-status":
+            return {"status": self.status}
         assert (command, arguments) == ("human-monitor-command", {"command-line": "info registers -a"})
         self.asked += 1
         self.first_asked.set()
@@ -110,6 +118,14 @@ async def test_only_a_silent_guest_is_looked_at() -> None:
     assert trouble.culprit == "rig"
     assert str(trouble).startswith(f"the guest spins at {LOCK:#x} with interrupts off")
     assert monitor.asked == 2 + LOOKS
+
+
+async def test_a_guest_that_is_held_spins_nowhere() -> None:
+    guest, monitor = Said([0.0]), Monitor(status="paused")
+    async with watched(guest, monitor):  # type: ignore[arg-type]
+        await asyncio.wait_for(guest.asked_often.wait(), 20)
+    assert monitor.asked == 0
+    assert not guest.told.done()
 
 
 async def test_a_monitor_that_is_gone_ends_it() -> None:
