@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 PERIOD = 2.0
 """Seconds of silence after which the guest's processors are looked at, and between two looks."""
+LONGEST_PAUSE = 15 * PERIOD
+"""Seconds between two looks at a guest that is silent, but does nothing strange."""
 LOOKS = 4
 """Looks in a row that find a processor in one loop with interrupts off."""
 
@@ -93,15 +95,19 @@ async def watched(guest: Guest, monitor: Qmp) -> AsyncIterator[None]:
 
 async def _watch(guest: Guest, monitor: Qmp) -> None:
     spinning = Spinning({})
+    pause = PERIOD
     while spinning.stuck is None:
-        await asyncio.sleep(PERIOD)
-        if guest.silent < PERIOD:
+        await asyncio.sleep(pause)
+        if guest.silent < pause:
             spinning = Spinning({})
+            pause = PERIOD
             continue
         try:
             spinning = spinning.after(await _registers(monitor))
         except PassthruError:
             return  # QEMU has gone, or does not answer: told elsewhere
+        # A guest that idles, for a person at its shell say, is looked at less and less often.
+        pause = PERIOD if spinning.since else min(2 * pause, LONGEST_PAUSE)
     guest.trouble(
         GuestStuck(
             f"the guest spins at {spinning.stuck:#x} with interrupts off and says nothing: QEMU's emulation of SVM, on"

@@ -108,6 +108,7 @@ class Monitor:
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits here."""
     monkeypatch.setattr(nested_kvm, "PERIOD", 0.001)
+    monkeypatch.setattr(nested_kvm, "LONGEST_PAUSE", 0.004)
 
 
 async def test_only_a_silent_guest_is_looked_at() -> None:
