@@ -63,9 +63,9 @@ class TraceWriter:
         captured = data[:CAPTURE_LIMIT]
         if not self._waiting:
             self._arm(FLUSH_SECONDS)
-        self._waiting.append(RECORD.pack(time.monotonic_ns() - self._began, kind, descriptors, len(captured)))
-        self._waiting.append(captured)
-        self._bytes += RECORD.size + len(captured)
+        record = RECORD.pack(time.monotonic_ns() - self._began, kind, descriptors, len(captured)) + captured
+        self._waiting.append(record)  # as a whole: a signal handler that flushes may come between any two steps
+        self._bytes += len(record)
         if self._bytes >= FLUSH_BYTES:
             self.flush()
 
@@ -79,7 +79,9 @@ class TraceWriter:
             return
         self._flushing = True
         try:
-            waiting, self._waiting, self._bytes = self._waiting, [], 0
+            waiting = tuple(self._waiting)
+            del self._waiting[: len(waiting)]  # the same list: whoever was interrupted may be about to append to it
+            self._bytes = 0
             data = b"".join(waiting)
             view = memoryview(data)
             while view:

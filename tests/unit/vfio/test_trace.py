@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,6 +145,22 @@ def test_enough_of_them_are_written_at_once(tmp_path: Path) -> None:
     assert (tmp_path / "t").stat().st_size > trace.FLUSH_BYTES
     writer.close()
     assert len(_texts(tmp_path / "t")) == 100
+
+
+def test_a_flush_between_any_two_steps_loses_nothing(tmp_path: Path) -> None:
+    """By a timer's signal, as in a server, again and again while messages are recorded."""
+    path = tmp_path / "trace"
+    writer = _writer(path)
+    before = signal.signal(signal.SIGALRM, lambda *_: writer.flush())
+    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    try:
+        for number in range(20_000):
+            writer.message(trace.NOTE, str(number).encode())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    writer.close()
+    assert _texts(path) == [f"- {number}" for number in range(20_000)]
 
 
 def test_a_trace_that_was_cut_off_is_read_up_to_there(tmp_path: Path) -> None:
