@@ -192,10 +192,9 @@ def test_a_suite_that_is_killed_could_not_judge_the_test(passthru: Command) -> N
         ended = passthru.ended(process)
     assert ended.status == 125, ended
     (error,) = [finding["summary"] for finding in ended.findings().values() if finding["verdict"] == "error"]
-    assert error in (
-        "the suite was killed by SIGKILL, in this test",
-        "the suite broke off between its tests: the suite was killed by SIGKILL",
-    )
+    if error.endswith(" could not be judged: the suite broke off between its tests: the suite was killed by SIGKILL"):
+        return  # it had just told of a test's end
+    assert error == "the suite was killed by SIGKILL, in this test"
     assert verdicts(ended)["looped-data-come-back"] == "passed"
 
 

@@ -104,5 +104,5 @@ async def _finish(ended: Ended, served: Served, verdicts: Verdicts) -> None:
             await verdicts.conclude(Finding(verdict, f"{ended.words}, in this test"))
         case Ending.HUNG | Ending.DIED:
             await verdicts.release()
-            raise Unusable(f"the suite broke off between its tests: {ended.words}")
+            raise Unusable(f"{verdicts.unjudged}: the suite broke off between its tests: {ended.words}")
     await verdicts.release()
