@@ -47,7 +47,7 @@ class OneRun:
         self._tell = tell
         self.record = Record(request.scenario, directory, tell)
         self._handles = handles
-        self._judged = False
+        self._judging = False
 
     def prepare(self, make_plan: Callable[[Request, Tell], Plan | HostSide]) -> None:
         """Find, fetch and build what the run needs; blocks. Raises UserMistake, KeyboardInterrupt."""
@@ -89,7 +89,7 @@ class OneRun:
         try:
             await self._boot_once(plan, store, after, load)
         except GuestStuck as stuck:
-            if self._judged:
+            if not self._judging:
                 raise
             self.record.begin_again(again(stuck))
             await self._boot_once(plan, store, after, load)
@@ -104,11 +104,9 @@ class OneRun:
 
     async def _use(self, plan: Plan, stage: Stage, deadline: Deadline, after: After) -> None:
         if after is After.SHELL:
-            self._judged = True
             await hand_over(stage, self._tell)
             return
         await self._judge(plan, stage, deadline)
-        self._judged = True
         if after is After.CHECKS_THEN_SHELL_ON_FAILURE and self.record.failed:
             await hand_over(stage, self._tell)
         if self._handles.keep:
@@ -127,8 +125,10 @@ class OneRun:
             host=stage.programs,
             outside=stage.up.lines,
         )
+        self._judging = True
         with phase("checks", "running the checks", self._tell):
             await judging.all()
+        self._judging = False
         if stage.guest.kernel_log.splats and not self.record.failed:
             titles = "; ".join(splat.title for splat in stage.guest.kernel_log.splats)
             self.record.blame(GuestTrouble("guest-kernel", f"the guest's kernel complained: {titles}"))

@@ -20,7 +20,7 @@ from passthru.run.guest_tree import on_platform
 from passthru.run.host_plan import HostSide
 from passthru.run.rig_devices import by_hand
 from passthru.scenario.passed_through import FslMcDevice, MdevDevice, OnChipDevice, PciDevice, PlatformDevice
-from passthru.worker.devices.iommu import needed_modules
+from passthru.worker.devices.iommu import module_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,8 +51,8 @@ def _steps(plan: Plan | HostSide, rig: RigPlan) -> Iterator[str]:
     """The shell commands that the worker's steps amount to, in a rig, and the guest's QEMU, if there is one."""
     devices: list[Device] = []
     # QEMU opens the container at once: what the kernel would load for that by itself may come too late, or not.
-    behind = {needed_modules("", device.container)[0]: None for device in plan.scenario.passed_through.values()}
-    yield from (f"  modprobe {module}" for module in behind)
+    modules = {module_of(device.container): None for device in plan.scenario.passed_through.values()}
+    yield from (f"  modprobe {module}" for module in modules)
     for number, (name, device) in enumerate(plan.scenario.passed_through.items(), 1):
         match device:
             case MdevDevice(parent=None):

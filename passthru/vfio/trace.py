@@ -61,10 +61,10 @@ class TraceWriter:
         if self._ended:
             return
         captured = data[:CAPTURE_LIMIT]
-        if not self._waiting:
-            self._arm(FLUSH_SECONDS)
         record = RECORD.pack(time.monotonic_ns() - self._began, kind, descriptors, len(captured)) + captured
         self._waiting.append(record)  # as a whole: a signal handler that flushes may come between any two steps
+        if len(self._waiting) == 1:
+            self._arm(FLUSH_SECONDS)
         self._bytes += len(record)
         if self._bytes >= FLUSH_BYTES:
             self.flush()

@@ -37,8 +37,12 @@ _HOW_TO_GET = {
 
 def needed_modules(bus: str, container: str) -> list[str]:
     """The modules that an assignment needs, in the order to load them."""
-    behind = {IOMMUFD: "iommufd", NOIOMMU: "vfio"}.get(container, "vfio_iommu_type1")
-    return [behind, *([DRIVERS[bus]] if bus in DRIVERS else [])]
+    return [module_of(container), *([DRIVERS[bus]] if bus in DRIVERS else [])]
+
+
+def module_of(container: str) -> str:
+    """The module that makes containers of this kind."""
+    return {IOMMUFD: "iommufd", NOIOMMU: "vfio"}.get(container, "vfio_iommu_type1")
 
 
 def module_trouble(system: System, names: list[str]) -> Iterator[Blocked]:

@@ -103,3 +103,17 @@ def test_what_a_person_does_with_a_guest_is_not_done_again(monkeypatch: pytest.M
     outcome, told = run(monkeypatch, tmp_path, guests, After.SHELL)
     assert (guests.booted, told) == (1, [])
     assert outcome.exit_code() == 125
+
+
+def test_a_guest_that_never_came_up_was_booted_again_already(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Never(Guests):
+        @contextlib.asynccontextmanager
+        async def boot(self, plan: object, *_: object, **__: object) -> AsyncIterator[tuple[object, Any, Deadline]]:
+            self.booted += 1
+            raise STUCK
+            yield plan, None, Deadline()
+
+    guests = Never()
+    outcome, told = run(monkeypatch, tmp_path, guests)
+    assert (guests.booted, told) == (1, [])
+    assert outcome.exit_code() == 125

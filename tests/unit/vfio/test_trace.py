@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,6 +137,24 @@ def test_records_wait_and_a_timer_is_armed_for_the_first_of_them(tmp_path: Path)
     writer.note("again")
     assert len(armed) == 2
     writer.close()
+
+
+def test_a_flush_while_a_record_is_made_leaves_the_timer_armed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    armed: list[float] = []
+    path = tmp_path / "trace"
+    writer = trace.TraceWriter(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), arm=armed.append)
+    writer.note("first")
+    clock = time.monotonic_ns
+
+    def interrupted() -> int:
+        writer.flush()
+        return clock()
+
+    monkeypatch.setattr(time, "monotonic_ns", interrupted)
+    writer.note("second")
+    assert armed == [trace.FLUSH_SECONDS] * 2
+    writer.flush()
+    assert _texts(path) == ["- first", "- second"]
 
 
 def test_enough_of_them_are_written_at_once(tmp_path: Path) -> None:
