@@ -10,7 +10,6 @@ a directory that apt does not know: of a closure, it names only the packages tha
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -18,11 +17,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from passthru.errors import Unusable
 from passthru.events import Note, Progress
 from passthru.image.command import CommandFailed, Output, run
+from passthru.image.debian.apt_words import failure, percent, raise_if_full, short, update_troubles
 from passthru.image.tree import file_digest
 
 if TYPE_CHECKING:
@@ -202,9 +202,9 @@ class Apt:
                 status_line=self._follow(work, total, "bytes"),
             )
         except CommandFailed as failed:
-            _raise_if_full(failed.stderr, self.home)
+            raise_if_full(failed.stderr, self.home)
             raise Unusable(
-                f"{what} could not be fetched from Debian {self.suite.name}: {_failure(failed)}; check the network and "
+                f"{what} could not be fetched from Debian {self.suite.name}: {failure(failed)}; check the network and "
                 "try again: what was fetched already is kept"
             ) from failed
         self.tell(Progress(work, total, total, "bytes", finished=True))
@@ -213,7 +213,7 @@ class Apt:
         try:
             shown = self._apt(words, ASK_SECONDS).stdout.decode()
         except CommandFailed as failed:
-            _raise_if_full(failed.stderr, self.home)
+            raise_if_full(failed.stderr, self.home)
             raise self._why_not(failed, packages) from failed
         return [line for line in shown.splitlines() if line.startswith("'")]
 
@@ -229,7 +229,7 @@ class Apt:
         if unknown:
             package = unknown[1] or unknown[2]
             return NotInSuite(f"Debian {name} has no package {package} for {self.arch}; use another suite")
-        return Unusable(f"apt cannot resolve {', '.join(packages[:3])} in Debian {name}: {_failure(failed)}")
+        return Unusable(f"apt cannot resolve {', '.join(packages[:3])} in Debian {name}: {failure(failed)}")
 
     def _update(self) -> str:
         """'' when the required suites were read, else why not."""
@@ -242,17 +242,17 @@ class Apt:
         except CommandFailed as failed:
             return failed.last_words
         self.tell(Progress(work, 100, 100, "%", finished=True))
-        _raise_if_full(said.stderr, self.home)
+        raise_if_full(said.stderr, self.home)
         reason = ""
-        for trouble in _update_troubles(said.stderr):
+        for trouble in update_troubles(said.stderr):
             hurt = [
                 name for name in self.suite.required if f"/dists/{name}/" in trouble or f" {name} Release" in trouble
             ]
             if hurt:
-                return _short(trouble)
-            reason = _short(trouble)
+                return short(trouble)
+            reason = short(trouble)
         if not self._have_lists():
-            return reason or _short(said.stderr) or "no list came"
+            return reason or short(said.stderr) or "no list came"
         if reason:
             self.tell(Note(f"a part of Debian {self.suite.name} could not be read and is left out: {reason}"))
         return ""
@@ -263,10 +263,10 @@ class Apt:
 
         def line(text: str) -> None:
             nonlocal reached
-            percent = _percent(text)
-            if percent is not None and percent > reached:
-                reached = percent
-                self.tell(Progress(work, round(total * percent / 100), total, unit))
+            now = percent(text)
+            if now is not None and now > reached:
+                reached = now
+                self.tell(Progress(work, round(total * now / 100), total, unit))
 
         return line
 
@@ -362,40 +362,3 @@ def _as_signed(path: Path, package: Package) -> bool:
         return True
     path.unlink()
     return False
-
-
-def _percent(line: str) -> float | None:
-    """The percentage of a ``dlstatus:N:PERCENT:text`` line (apt's README.progress-reporting)."""
-    words = line.split(":", 3)
-    if len(words) < 3 or words[0] != "dlstatus":
-        return None
-    try:
-        return float(words[2])
-    except ValueError:
-        return None
-
-
-def _update_troubles(stderr: str) -> list[str]:
-    told = [line for line in stderr.splitlines() if line[:2] in ("E:", "W:")]
-    return [line for line in told if "Failed to fetch" in line or "Release" in line]
-
-
-def _failure(failed: CommandFailed) -> str:
-    told = [line for line in failed.stderr.splitlines() if line.startswith("E:")]
-    return failed.reason or _short(told[0] if told else failed.last_words)
-
-
-def _short(text: str) -> str:
-    """One line of apt's, without its markers and with the host instead of the whole address."""
-    line = re.sub(r"^[EW]:\s*", "", text.strip().splitlines()[0]) if text.strip() else ""
-    match = re.match(r"Failed to fetch (\S+)\s+(.*)", line)
-    if match:
-        return f"{urlsplit(match[1]).hostname or match[1]}: {match[2].strip().rstrip('.')}"
-    return line.rstrip(".")
-
-
-def _raise_if_full(stderr: str, home: Path) -> None:
-    if "No space left on device" in stderr or "enough free space" in stderr:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(home))
-    if "Disk quota exceeded" in stderr:
-        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), str(home))
